@@ -1,0 +1,2 @@
+//! The `osguard` command.
+fn main() {}
