@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What the tests of osguard share.
+
+mod skip;
+
+pub use skip::skip;
