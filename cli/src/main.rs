@@ -1,2 +1,24 @@
-//! The `osguard` command.
-fn main() {}
+//! The `osguard` command: signs container images so that the Linux kernel refuses what is
+//! unsigned.
+
+mod args;
+mod command;
+mod exit_status;
+mod failure;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use args::Arguments;
+use clap::Parser as _;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(&arguments.global);
+    match arguments.command.run(&output) {
+        Ok(status) => status.into(),
+        Err(failure) => output.failure(&failure).into(),
+    }
+}

@@ -1,0 +1,94 @@
+//! What can be typed: the global flags and the list of commands.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::command;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Sign container images so that the Linux kernel itself refuses what is unsigned
+///
+/// osguard signs every layer of an image with its dm-verity root hash, keeps the signatures beside
+/// the image, mounts the layers so that the kernel verifies every block it reads, and writes the
+/// IPE policy under which the kernel runs nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "osguard", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The flags that every command has.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GlobalArguments {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(help_heading = "Output")]
+    pub(crate) output: OutputFormat,
+    /// Print nothing but errors
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Say more about what is done
+    #[arg(long, short, global = true, help_heading = "Output", conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+/// Tells for whom results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For machines: one JSON object whose `schema` names its version
+    Json,
+    /// For people
+    #[default]
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Completions(command::completions::Arguments),
+    Inspect(command::inspect::Arguments),
+    #[command(subcommand)]
+    Key(command::key::Command),
+    #[command(subcommand)]
+    Layer(command::layer::Command),
+    Man(command::man::Arguments),
+    #[command(subcommand)]
+    Node(command::node::Command),
+    #[command(subcommand)]
+    Policy(command::policy::Command),
+    Sign(command::sign::Arguments),
+    #[command(subcommand)]
+    Verity(command::verity::Command),
+    Verify(command::verify::Arguments),
+    Version(command::version::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
+        match self {
+            Self::Completions(arguments) => command::completions::run(arguments),
+            Self::Inspect(arguments) => command::inspect::run(arguments, output),
+            Self::Key(command) => command.run(output),
+            Self::Layer(command) => command.run(output),
+            Self::Man(arguments) => command::man::run(arguments),
+            Self::Node(command) => command.run(output),
+            Self::Policy(command) => command.run(output),
+            Self::Sign(arguments) => command::sign::run(arguments, output),
+            Self::Verity(command) => command.run(output),
+            Self::Verify(arguments) => command::verify::run(arguments, output),
+            Self::Version(arguments) => command::version::run(arguments, output),
+        }
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                                   10  not signed
+  1  a failure not listed here              11  signed, but no signature is valid and trusted
+  2  wrong usage or configuration           12  the content is not what was signed
+  3  no such image, tag, file or device     13  refused by policy
+  4  the registry failed or refused
+`osguard verity` keeps the exit codes of veritysetup.";

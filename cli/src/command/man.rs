@@ -1,0 +1,22 @@
+//! `osguard man`.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory as _;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+
+/// Write the manual pages, one for each command
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The directory that the pages are written to
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
+    clap_mangen::generate_to(crate::args::Arguments::command(), &arguments.directory)
+        .map_err(|error| Failure::file(&arguments.directory, error))?;
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,75 @@
+//! How commands fail: what was wrong, with which object, and what to do next.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use crate::exit_status::ExitStatus;
+
+/// Is the end of a command that did not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: ExitStatus,
+    error: anyhow::Error,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// Fails with a message of the command's own.
+    pub(crate) fn new(status: ExitStatus, message: impl fmt::Display) -> Self {
+        Self { status, error: anyhow::anyhow!("{message}"), hints: Vec::new() }
+    }
+
+    /// Fails with a library's error.
+    pub(crate) fn from_error(
+        status: ExitStatus,
+        error: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { status, error: error.into(), hints: Vec::new() }
+    }
+
+    /// Fails because the file at `path` could not be used.
+    pub(crate) fn file(path: &Path, error: std::io::Error) -> Self {
+        let status = match error.kind() {
+            std::io::ErrorKind::NotFound => ExitStatus::NotFound,
+            _ => ExitStatus::Failure,
+        };
+        Self::from_error(status, error).context(path.display())
+    }
+
+    /// Puts what was being done in front of the message.
+    #[must_use]
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+        self.error = self.error.context(context.to_string());
+        self
+    }
+
+    /// Adds a sentence that says what to do next.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub(crate) fn status(&self) -> ExitStatus {
+        self.status
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// Tells whether the reader of standard output went away, which is no failure.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#}", self.error)
+    }
+}

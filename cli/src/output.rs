@@ -1,0 +1,113 @@
+//! What commands print: results on standard output, everything else on standard error.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::Serialize;
+
+use crate::args::{GlobalArguments, OutputFormat};
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Is the result of a command, for people and for machines.
+pub(crate) trait Report: Serialize {
+    /// The name and version of the JSON form, such as `osguard.sign.v1`.
+    const SCHEMA: &'static str;
+
+    /// Writes the result for people.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Prints as the global flags ask for it.
+#[derive(Debug)]
+pub(crate) struct Output {
+    format: OutputFormat,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Output {
+    pub(crate) fn new(arguments: &GlobalArguments) -> Self {
+        Self { format: arguments.output, quiet: arguments.quiet, verbose: arguments.verbose }
+    }
+
+    /// Prints the result of a command.
+    pub(crate) fn report<R: Report>(&self, report: &R) -> Result<(), Failure> {
+        if self.quiet {
+            return Ok(());
+        }
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        match self.format {
+            OutputFormat::Json => {
+                let versioned = Versioned { schema: R::SCHEMA, report };
+                serde_json::to_writer_pretty(&mut out, &versioned)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out))
+            }
+            OutputFormat::Text => report.text(&mut out),
+        }
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::from_error(ExitStatus::Failure, error).context("standard output"))
+    }
+
+    /// Says something that is no result and no failure, on standard error.
+    pub(crate) fn warning(&self, message: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("Warning: {message}");
+        }
+    }
+
+    /// Says what is being done, where the user asked for it.
+    pub(crate) fn detail(&self, message: impl std::fmt::Display) {
+        if self.verbose {
+            eprintln!("{message}");
+        }
+    }
+
+    /// Starts to show progress: on a terminal only, and not where `--quiet` was given.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(!self.quiet && io::stderr().is_terminal())
+    }
+
+    /// Prints why a command failed and returns its exit status.
+    pub(crate) fn failure(&self, failure: &Failure) -> ExitStatus {
+        if failure.is_broken_pipe() {
+            return ExitStatus::Done;
+        }
+        match self.format {
+            OutputFormat::Json => {
+                let report = FailureReport {
+                    schema: "osguard.failure.v1",
+                    error: failure.to_string(),
+                    hints: failure.hints(),
+                    exit_code: failure.status().code(),
+                };
+                // A failure to print a failure has nowhere else to go.
+                let _ = serde_json::to_writer_pretty(io::stderr().lock(), &report);
+                eprintln!();
+            }
+            OutputFormat::Text => {
+                eprintln!("Error: {failure}");
+                for hint in failure.hints() {
+                    eprintln!("Hint: {hint}");
+                }
+            }
+        }
+        failure.status()
+    }
+}
+
+#[derive(Serialize)]
+struct Versioned<'a, R> {
+    schema: &'static str,
+    #[serde(flatten)]
+    report: &'a R,
+}
+
+#[derive(Serialize)]
+struct FailureReport<'a> {
+    schema: &'static str,
+    error: String,
+    hints: &'a [String],
+    exit_code: u8,
+}

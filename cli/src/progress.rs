@@ -1,0 +1,36 @@
+//! Progress bars, one a layer, on a terminal.
+
+use std::io::Read;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows how far the work on several layers is; shows nothing where nobody looks.
+pub(crate) struct Progress {
+    bars: MultiProgress,
+}
+
+impl Progress {
+    pub(crate) fn new(visible: bool) -> Self {
+        let bars = MultiProgress::new();
+        if !visible {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self { bars }
+    }
+
+    /// Counts what is read from `reader` on a bar of its own that ends at `total_bytes`.
+    pub(crate) fn reading<R: Read>(
+        &self,
+        label: impl Into<String>,
+        total_bytes: u64,
+        reader: R,
+    ) -> impl Read + use<R> {
+        let bar = ProgressBar::new(total_bytes).with_style(style()).with_message(label.into());
+        self.bars.add(bar).wrap_read(reader)
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:28} {bar:30} {bytes:>10} of {total_bytes} {eta:>4}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
