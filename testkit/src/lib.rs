@@ -1,5 +1,21 @@
 //! What the tests of osguard share.
+//!
+//! - [`vm`]: a real kernel, with its own firmware and disks, as a library call;
+//! - [`debian`]: packages of other Debian suites, unpacked beside the system;
+//! - [`pki`]: certificates and signatures by OpenSSL, the oracle for our own;
+//! - [`cache`]: what is made once and kept in the target directory;
+//! - [`command`]: programs of the machine.
+//!
+//! A preparation that fails because this machine lacks something returns [`Error::Missing`];
+//! [`or_skip`] turns that into a skipped test.
 
+pub mod cache;
+pub mod command;
+pub mod debian;
+mod error;
+pub mod pki;
 mod skip;
+pub mod vm;
 
+pub use error::{Error, Result, or_skip};
 pub use skip::skip;

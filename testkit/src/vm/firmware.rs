@@ -1,0 +1,63 @@
+//! The firmware of the guest, with certificates enrolled as on a user's own machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::quoted;
+use crate::cache;
+use crate::command::{command, run};
+use crate::debian::{self, Suite};
+use crate::error::{Error, Result};
+
+/// Is a firmware and its variables.
+pub(super) struct Firmware {
+    code: PathBuf,
+    variables: PathBuf,
+}
+
+impl Firmware {
+    pub(super) fn attach(&self, qemu: &mut Command) {
+        for (unit, path, options) in
+            [(0, &self.code, "readonly=on,file.locking=off"), (1, &self.variables, "readonly=off")]
+        {
+            qemu.arg("-drive")
+                .arg(format!("if=pflash,format=raw,unit={unit},{options},file={}", quoted(path)));
+        }
+    }
+}
+
+/// Returns a firmware whose `db` holds these certificates (PEM); its variables lie in `directory`.
+///
+/// The kernel reads `db` with Secure Boot off as well (`security/integrity/platform_certs/
+/// load_uefi.c`), so no platform key is set.
+pub(super) fn with_certificates(certificates: &[Vec<u8>], directory: &Path) -> Result<Firmware> {
+    let installed = installed()?;
+    let code = installed.join("OVMF_CODE_4M.fd");
+    let template = installed.join("OVMF_VARS_4M.fd");
+    let variables = directory.join("variables.fd");
+    if certificates.is_empty() {
+        fs::copy(&template, &variables).map_err(Error::io(&template))?;
+        return Ok(Firmware { code, variables });
+    }
+    let mut enrol = command("virt-fw-vars")?;
+    enrol.arg("--input").arg(&template).arg("--output").arg(&variables);
+    for (number, certificate) in certificates.iter().enumerate() {
+        let path = directory.join(format!("certificate-{number}.pem"));
+        cache::write(&path, certificate)?;
+        enrol.args(["--add-db", OWNER]).arg(path);
+    }
+    run(&mut enrol)?;
+    Ok(Firmware { code, variables })
+}
+
+fn installed() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("OSGUARD_VM_FIRMWARE") {
+        return Ok(PathBuf::from(directory));
+    }
+    let unpacked = debian::unpacked("vm/firmware", Suite::Trixie, "ovmf", |name| name == "ovmf")?;
+    Ok(unpacked.join("usr/share/OVMF"))
+}
+
+/// Names who enrolled a certificate; the kernel ignores it.
+const OWNER: &str = "9f1d0b6c-3c0a-4a57-8f2c-6f7367756172";
