@@ -312,7 +312,7 @@ fn read_lossy(path: &Path) -> Result<String> {
 
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
 }
 
 /// Are the modules that every machine loads, before those they depend on are added.
@@ -334,6 +334,9 @@ const MODULES: [&str; 9] = [
 /// A panic ends the machine at once. The log keeps every record that a test may want to see.
 const PARAMETERS: &str =
     "console=ttyS0 panic=-1 printk.devkmsg=on log_buf_len=4M audit_backlog_limit=8192";
+
+/// A panic with its call trace fills 60 lines of the console.
+const CONSOLE_LINES: usize = 120;
 
 /// Is the first program of the guest.
 const INIT: &str = include_str!("init.sh");
