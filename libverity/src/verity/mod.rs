@@ -1,4 +1,4 @@
-//! dm-verity: hash trees.
+//! dm-verity: hash trees, the superblock before them, and the table line that starts a device.
 //!
 //! Data is cut into blocks. Each is hashed with the salt; the digests fill hash blocks, which are
 //! hashed in turn, until a single block is left. Its digest is the root hash, and whoever knows
@@ -17,19 +17,33 @@
 //! * [`Parameters`] are everything besides the data that the root hash depends on.
 //! * [`Geometry`] says how many levels and blocks there are, and where.
 //! * [`TreeBuilder`] hashes data while it streams by and ends in a [`HashTree`].
+//! * [`HashArea`] places [`Superblock`] and tree on disk, as `veritysetup` does.
+//! * [`Verifier`] checks data and tree against a root hash and says what is wrong where.
+//! * [`VerityTable`] is what the kernel is told about a device.
 //!
 //! Source: `drivers/md/dm-verity-target.c` and `Documentation/admin-guide/device-mapper/verity.rst`
-//! in the kernel.
+//! in the kernel; for the superblock, `lib/verity/verity.c` in cryptsetup.
 
 mod algorithm;
 mod block_hasher;
+mod format;
 mod geometry;
 mod parameters;
+mod superblock;
+mod table;
 mod tree;
+mod verify;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use format::{HashArea, HashAreaError, Header};
 pub use geometry::{Geometry, GeometryError, Level};
 pub use parameters::{
     BlockSize, BlockSizeError, HashType, Parameters, Salt, SaltError, UnknownHashType,
 };
+pub use superblock::{Superblock, SuperblockError};
+pub use table::{
+    Device, KeyDescription, KeyDescriptionError, OnCorruption, OnInputError, TableOptions,
+    VerityTable, WeakenedTable,
+};
 pub use tree::{HashTree, ReplaceError, TreeBuilder};
+pub use verify::{Fault, FaultyBlock, Verifier, VerifyError};
