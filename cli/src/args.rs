@@ -1,5 +1,6 @@
 //! What can be typed: the global flags and the list of commands.
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::command;
@@ -49,20 +50,9 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Completions(command::completions::Arguments),
-    Inspect(command::inspect::Arguments),
-    #[command(subcommand)]
-    Key(command::key::Command),
-    #[command(subcommand)]
-    Layer(command::layer::Command),
     Man(command::man::Arguments),
     #[command(subcommand)]
-    Node(command::node::Command),
-    #[command(subcommand)]
-    Policy(command::policy::Command),
-    Sign(command::sign::Arguments),
-    #[command(subcommand)]
     Verity(command::verity::Command),
-    Verify(command::verify::Arguments),
     Version(command::version::Arguments),
 }
 
@@ -70,17 +60,23 @@ impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Completions(arguments) => command::completions::run(arguments),
-            Self::Inspect(arguments) => command::inspect::run(arguments, output),
-            Self::Key(command) => command.run(output),
-            Self::Layer(command) => command.run(output),
             Self::Man(arguments) => command::man::run(arguments),
-            Self::Node(command) => command.run(output),
-            Self::Policy(command) => command.run(output),
-            Self::Sign(arguments) => command::sign::run(arguments, output),
             Self::Verity(command) => command.run(output),
-            Self::Verify(arguments) => command::verify::run(arguments, output),
             Self::Version(arguments) => command::version::run(arguments, output),
         }
+    }
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the command line, and
+/// returns the exit status.
+pub(crate) fn usage(error: &clap::Error) -> ExitStatus {
+    // Where neither standard output nor standard error can be written, nothing is left to say.
+    let _ = error.print();
+    let is_verity = std::env::args_os().nth(1).is_some_and(|command| command == "verity");
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitStatus::Done,
+        _ if is_verity => command::verity::WRONG_PARAMETERS,
+        _ => ExitStatus::Usage,
     }
 }
 

@@ -15,7 +15,10 @@ use clap::Parser as _;
 use output::Output;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return args::usage(&error).into(),
+    };
     let output = Output::new(&arguments.global);
     match arguments.command.run(&output) {
         Ok(status) => status.into(),

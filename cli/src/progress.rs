@@ -21,11 +21,11 @@ impl Progress {
     /// Counts what is read from `reader` on a bar of its own that ends at `total_bytes`.
     pub(crate) fn reading<R: Read>(
         &self,
-        label: impl Into<String>,
+        label: &str,
         total_bytes: u64,
         reader: R,
     ) -> impl Read + use<R> {
-        let bar = ProgressBar::new(total_bytes).with_style(style()).with_message(label.into());
+        let bar = ProgressBar::new(total_bytes).with_style(style()).with_message(label.to_owned());
         self.bars.add(bar).wrap_read(reader)
     }
 }
