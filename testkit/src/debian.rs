@@ -29,26 +29,61 @@ impl Suite {
     }
 }
 
-/// Returns a directory with the packages of `suite` unpacked that `start` depends on and whose
-/// names satisfy `wanted`; it is kept as `name` in the target directory.
-///
-/// # Errors
-///
-/// [`Error::Missing`] where there is no apt, no mirror, or no such package.
-pub fn unpacked(
-    name: &str,
-    suite: Suite,
-    start: &str,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<PathBuf> {
-    cache::made_once(name, &format!("{} {start}", suite.name()), |directory| {
-        let apt = Apt::new(suite)?;
-        let packages = apt.closure(start, wanted)?;
-        for package in apt.download(&packages)? {
-            run(command("dpkg-deb")?.arg("--extract").arg(package).arg(directory))?;
+/// Says which packages are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Packages<'a> {
+    /// These alone, without what they depend on.
+    Alone(&'a [&'a str]),
+    /// Those behind a package whose names begin with one of these words and a version: what the
+    /// package of a kernel stands for.
+    Behind(&'a str, &'a [&'a str]),
+    /// One with all that it depends on, the C library included.
+    Whole(&'a str),
+}
+
+/// Is a directory with unpacked packages.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// Returns packages of `suite`, unpacked once and kept as `name` in the target directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] where there is no apt, no mirror, or no such package.
+    pub fn unpacked(name: &str, suite: Suite, packages: Packages<'_>) -> Result<Self> {
+        let recipe = format!("{} {packages:?}", suite.name());
+        let root = cache::made_once(name, &recipe, |directory| {
+            let apt = Apt::new(suite)?;
+            for package in apt.download(&apt.names(packages)?)? {
+                run(command("dpkg-deb")?.arg("--extract").arg(package).arg(directory))?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { root })
+    }
+
+    /// Returns the directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns a command that runs the program at `path`, such as `usr/bin/mkfs.erofs`, with the C
+    /// library and all others of this tree, which [`Packages::Whole`] has brought along.
+    pub fn command(&self, path: &str) -> Result<Command> {
+        let loader = self.root.join("usr/lib64/ld-linux-x86-64.so.2");
+        let program = self.root.join(path);
+        for file in [&loader, &program] {
+            if !file.exists() {
+                return Err(Error::Missing(file.display().to_string()));
+            }
         }
-        Ok(())
-    })
+        let mut command = Command::new(loader);
+        command.arg("--library-path").arg(self.root.join("usr/lib/x86_64-linux-gnu")).arg(program);
+        Ok(command)
+    }
 }
 
 /// An apt that knows one suite and considers nothing installed.
@@ -110,18 +145,43 @@ impl Apt {
         ))
     }
 
-    fn closure(&self, start: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-        let mut depends = self.command("apt-cache")?;
-        let output = run(depends.args(["depends", "--recurse", "--important", start]))?;
-        let packages: Vec<String> = String::from_utf8_lossy(&output)
-            .lines()
-            .filter(|line| !line.starts_with([' ', '<']) && wanted(line))
-            .map(str::to_owned)
-            .collect();
-        if packages.is_empty() {
-            return Err(Error::Missing(format!("the package {start}")));
+    fn names(&self, packages: Packages<'_>) -> Result<Vec<String>> {
+        match packages {
+            Packages::Alone(names) => Ok(names.iter().map(|name| (*name).to_owned()).collect()),
+            Packages::Behind(start, words) => self.behind(start, words),
+            Packages::Whole(name) => self.with_dependencies(name),
         }
-        Ok(packages)
+    }
+
+    fn behind(&self, start: &str, words: &[&str]) -> Result<Vec<String>> {
+        let wanted = |name: &&str| {
+            words.iter().filter_map(|word| name.strip_prefix(word)).any(|rest| {
+                rest.starts_with('-') && rest[1..].starts_with(|first: char| first.is_ascii_digit())
+            })
+        };
+        let output =
+            run(self.command("apt-cache")?.args(["depends", "--recurse", "--important", start]))?;
+        let names: Vec<String> =
+            String::from_utf8_lossy(&output).lines().filter(wanted).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Err(Error::Missing(format!("what stands behind the package {start}")));
+        }
+        Ok(names)
+    }
+
+    /// Asks what would be installed where nothing is.
+    fn with_dependencies(&self, name: &str) -> Result<Vec<String>> {
+        let output = run(self.command("apt-get")?.args([
+            "install",
+            "--print-uris",
+            "-qq",
+            "--yes",
+            "--no-install-recommends",
+            name,
+        ]))?;
+        // 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE HASH
+        let name = |line: &str| Some(line.split(' ').nth(1)?.split_once('_')?.0.to_owned());
+        Ok(String::from_utf8_lossy(&output).lines().filter_map(name).collect())
     }
 
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {

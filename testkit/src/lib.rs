@@ -2,6 +2,7 @@
 //!
 //! - [`vm`]: a real kernel, with its own firmware and disks, as a library call;
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
+//! - [`tools`]: reference programs in the versions that matter;
 //! - [`pki`]: certificates and signatures by OpenSSL, the oracle for our own;
 //! - [`cache`]: what is made once and kept in the target directory;
 //! - [`command`]: programs of the machine.
@@ -15,6 +16,7 @@ pub mod debian;
 mod error;
 pub mod pki;
 mod skip;
+pub mod tools;
 pub mod vm;
 
 pub use error::{Error, Result, or_skip};

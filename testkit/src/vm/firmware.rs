@@ -7,7 +7,7 @@ use std::process::Command;
 use super::quoted;
 use crate::cache;
 use crate::command::{command, run};
-use crate::debian::{self, Suite};
+use crate::debian::{Packages, Suite, Tree};
 use crate::error::{Error, Result};
 
 /// Is a firmware and its variables.
@@ -55,8 +55,8 @@ fn installed() -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("OSGUARD_VM_FIRMWARE") {
         return Ok(PathBuf::from(directory));
     }
-    let unpacked = debian::unpacked("vm/firmware", Suite::Trixie, "ovmf", |name| name == "ovmf")?;
-    Ok(unpacked.join("usr/share/OVMF"))
+    let tree = Tree::unpacked("vm/firmware", Suite::Trixie, Packages::Alone(&["ovmf"]))?;
+    Ok(tree.root().join("usr/share/OVMF"))
 }
 
 /// Names who enrolled a certificate; the kernel ignores it.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{command, run};
-use crate::debian::{self, Suite, files_in};
+use crate::debian::{Packages, Suite, Tree, files_in};
 use crate::error::{Error, Result};
 
 /// Is a kernel that tests run on: Debian's cloud flavour, as it is shipped.
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub enum Kernel {
     /// Of Debian 13: IPE and signed dm-verity devices.
     V6_12,
-    /// Of Debian unstable: also the keyring `.dm-verity`.
+    /// Of Debian unstable, 7.2 or what has followed it there: also the keyring `.dm-verity`.
     V7_2,
 }
 
@@ -29,12 +29,10 @@ impl Kernel {
         };
         let root = match std::env::var_os(variable) {
             Some(root) => PathBuf::from(root),
-            None => debian::unpacked(name, suite, "linux-image-cloud-amd64", |package| {
-                ["linux-base-", "linux-binary-", "linux-image-", "linux-modules-"]
-                    .iter()
-                    .filter_map(|kind| package.strip_prefix(kind))
-                    .any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-            })?,
+            None => {
+                let parts = Packages::Behind("linux-image-cloud-amd64", &PARTS);
+                Tree::unpacked(name, suite, parts)?.root().to_owned()
+            }
         };
         Installed::in_root(&root)
     }
@@ -142,6 +140,9 @@ fn dependencies(object: &[u8]) -> Vec<String> {
     let names = String::from_utf8_lossy(value);
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
+
+/// Are the packages that hold a kernel; newer ones have it in several.
+const PARTS: [&str; 4] = ["linux-base", "linux-binary", "linux-image", "linux-modules"];
 
 /// Are the modules that newer kernels have in their library instead.
 const OPTIONAL: [&str; 3] = ["crc32c_generic", "crc32c_intel", "sha256_ssse3"];

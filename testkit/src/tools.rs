@@ -1,0 +1,63 @@
+//! Reference programs that our own work is compared with.
+
+use std::process::Command;
+
+use crate::debian::{Packages, Suite, Tree};
+use crate::error::Result;
+
+/// Is a version of erofs-utils.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErofsUtils {
+    /// 1.8.6, of Debian 13.
+    V1_8,
+    /// 1.9.4, or what has followed it in Debian unstable.
+    V1_9,
+}
+
+impl ErofsUtils {
+    /// Are all versions, for what has to hold with each.
+    pub const ALL: [Self; 2] = [Self::V1_8, Self::V1_9];
+
+    /// Returns a command for the program that prints the structures of an image.
+    pub fn dump(self) -> Result<Command> {
+        self.command("dump.erofs")
+    }
+
+    /// Returns a command for the program that checks and unpacks an image.
+    pub fn fsck(self) -> Result<Command> {
+        self.command("fsck.erofs")
+    }
+
+    /// Returns a command for the program that makes an image.
+    pub fn mkfs(self) -> Result<Command> {
+        self.command("mkfs.erofs")
+    }
+
+    fn command(self, program: &str) -> Result<Command> {
+        let (name, suite) = match self {
+            Self::V1_8 => ("tools/erofs-utils-1.8", Suite::Trixie),
+            Self::V1_9 => ("tools/erofs-utils-1.9", Suite::Sid),
+        };
+        Tree::unpacked(name, suite, Packages::Whole("erofs-utils"))?
+            .command(&format!("usr/bin/{program}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::run;
+    use crate::or_skip;
+
+    #[test]
+    fn each_version_runs_beside_the_system() {
+        for (version, known_as) in ErofsUtils::ALL.iter().zip(["1.8.6", "1.9."]) {
+            for program in [ErofsUtils::dump, ErofsUtils::fsck, ErofsUtils::mkfs] {
+                let Some(mut command) = or_skip(program(*version)) else { return };
+                let output = run(command.arg("-V")).expect("it runs");
+                let output = String::from_utf8_lossy(&output).into_owned();
+                assert!(output.contains(known_as), "{output}");
+            }
+        }
+    }
+}
