@@ -41,7 +41,8 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Reads a superblock strictly: what has no meaning must be zero.
+    /// Reads a superblock strictly: what has no meaning must be zero, the algorithm in lower case.
+    /// What is accepted is what [`to_bytes`](Self::to_bytes) writes, byte for byte.
     ///
     /// # Errors
     ///
@@ -121,9 +122,10 @@ pub enum SuperblockError {
     /// The algorithm is not supported.
     #[error("the superblock names an unusable hash algorithm")]
     Algorithm(#[from] UnknownAlgorithm),
-    /// The name of the algorithm is not text, or something follows the zero that ends it.
+    /// The name of the algorithm is not text in lower case, or something follows the zero that
+    /// ends it.
     #[error(
-        "the superblock's hash algorithm \"{}\" is no name padded with zeros",
+        "the superblock's hash algorithm \"{}\" is no lower-case name padded with zeros",
         found.escape_ascii()
     )]
     AlgorithmName {
@@ -174,7 +176,12 @@ fn parse_algorithm(field: &[u8; 32]) -> Result<Algorithm, SuperblockError> {
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     let (name, padding) = field.split_at(end);
     match str::from_utf8(name) {
-        Ok(name) if padding.iter().all(|&byte| byte == 0) => Ok(name.parse()?),
+        Ok(name)
+            if padding.iter().all(|&byte| byte == 0)
+                && !name.bytes().any(|letter| letter.is_ascii_uppercase()) =>
+        {
+            Ok(name.parse()?)
+        }
         _ => Err(SuperblockError::AlgorithmName { found: *field }),
     }
 }
@@ -255,6 +262,7 @@ mod tests {
             parse_with(40, b"x"),
             Err(SuperblockError::AlgorithmName { found }) if &found[..9] == b"sha256\0\0x"
         ));
+        assert!(matches!(parse_with(32, b"SHA256"), Err(SuperblockError::AlgorithmName { .. })));
         assert!(matches!(
             parse_with(32, &[0xff; 32]),
             Err(SuperblockError::AlgorithmName { found: [0xff, ..] })
