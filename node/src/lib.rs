@@ -1,15 +1,34 @@
-//! What osguard does on a node, as root.
+//! What osguard does on a node, as root: verified layers on directories, and the policy that the kernel enforces.
 //!
 //! One file speaks to each interface of the kernel and has a safe face: [`loop_device`], [`dm`], [`keyring`], [`mount`],
-//! [`mount_table`].
+//! [`mount_table`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
+//! the kernel verifies, and [`image_mount`] stacks such layers on a directory and takes them apart again, even
+//! after a `kill -9`.
+//!
+//! ```no_run
+//! use osguard_node::image_mount::{self, MountOptions};
+//! use osguard_node::layer_device::LayerImage;
+//! use osguard_node::state_directory::StateDirectory;
+//!
+//! # fn layers() -> Vec<LayerImage> { Vec::new() }
+//! let state = StateDirectory::default();
+//! image_mount::mount(&state, &layers(), "/mnt/app".as_ref(), &MountOptions::default())?;
+//! image_mount::unmount(&state, "/mnt/app".as_ref())?;
+//! # Ok::<(), image_mount::ImageMountError>(())
+//! ```
 
 pub mod device_number;
 pub mod dm;
 mod fault;
+pub mod image_mount;
+pub mod image_store;
 pub mod kernel_log;
 pub mod keyring;
+pub mod layer_device;
 pub mod loop_device;
 pub mod mount;
 pub mod mount_table;
 pub mod probe;
+pub mod record;
+pub mod state_directory;
 pub mod table_check;
