@@ -1,9 +1,9 @@
 //! What osguard does on a node, as root: verified layers on directories, and the policy that the kernel enforces.
 //!
 //! One file speaks to each interface of the kernel and has a safe face: [`loop_device`], [`dm`], [`keyring`], [`mount`],
-//! [`mount_table`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
-//! the kernel verifies, and [`image_mount`] stacks such layers on a directory and takes them apart again, even
-//! after a `kill -9`.
+//! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
+//! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
+//! `kill -9`, and [`deploy`] brings a signed policy into force.
 //!
 //! ```no_run
 //! use osguard_node::image_mount::{self, MountOptions};
@@ -17,6 +17,7 @@
 //! # Ok::<(), image_mount::ImageMountError>(())
 //! ```
 
+pub mod deploy;
 pub mod device_number;
 pub mod dm;
 mod fault;
@@ -30,5 +31,7 @@ pub mod mount;
 pub mod mount_table;
 pub mod probe;
 pub mod record;
+pub mod securityfs;
 pub mod state_directory;
+pub mod status;
 pub mod table_check;
