@@ -1,1 +1,3 @@
-//! Placeholder.
+//! OCI images wherever they lie, and their signature artifacts.
+
+pub mod reference;
