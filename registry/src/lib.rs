@@ -1,3 +1,28 @@
 //! OCI images wherever they lie, and their signature artifacts.
+//!
+//! An image is named by a [`Reference`](reference::Reference) and lies in a
+//! [`Place`](place::Place): a layout directory today, an archive file or a registry by the same
+//! interface. Everything read from a place is foreign: manifests and configurations are bounded,
+//! parsed into types and kept with the very bytes that were hashed; blobs are hashed while they
+//! stream by, and their last bytes are handed out only after the digest was found right.
+//!
+//! ```text
+//! reference ──▶ place.resolve ──▶ descriptor ──▶ image::load ──▶ layers ──▶ place.blob
+//!                                     │
+//!                                     └──▶ signatures::find / signatures::publish
+//! ```
+//!
+//! A tag is resolved once; from then on the work is done on the digest.
 
+pub mod artifact;
+pub mod blob;
+pub mod config;
+pub mod descriptor;
+pub mod error;
+pub mod image;
+pub mod layout;
+pub mod manifest;
+pub mod media_type;
+pub mod place;
+pub mod platform;
 pub mod reference;

@@ -1,0 +1,5 @@
+//! Images and signatures in places, with other tools and with several writers at once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod layout;
+mod support;

@@ -1,0 +1,129 @@
+//! What the tests of places share.
+
+use std::path::{Path, PathBuf};
+
+use libverity::digest::Digest;
+use osguard_registry::descriptor::Descriptor;
+use osguard_registry::manifest::Manifest;
+use osguard_registry::media_type::MediaType;
+use osguard_registry::place::{Listing, Place};
+use serde_json::json;
+
+/// Makes small images in a place.
+pub(crate) struct ImageMaker<'a> {
+    place: &'a dyn Place,
+}
+
+impl<'a> ImageMaker<'a> {
+    pub(crate) fn new(place: &'a dyn Place) -> Self {
+        Self { place }
+    }
+
+    /// Stores an image for linux/amd64 whose layers are called uncompressed, whatever they are.
+    pub(crate) fn image(&self, layers: &[&[u8]], listing: Listing<'_>) -> Manifest {
+        self.image_for("linux/amd64", layers, listing)
+    }
+
+    pub(crate) fn image_for(
+        &self,
+        platform: &str,
+        layers: &[&[u8]],
+        listing: Listing<'_>,
+    ) -> Manifest {
+        let descriptors: Vec<Descriptor> = layers.iter().map(|layer| self.blob(layer)).collect();
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+        self.image_of(platform, &descriptors, &diff_ids, listing)
+    }
+
+    /// Stores an image of layers that need not be there.
+    pub(crate) fn image_of(
+        &self,
+        platform: &str,
+        layers: &[Descriptor],
+        diff_ids: &[Digest],
+        listing: Listing<'_>,
+    ) -> Manifest {
+        let parts: Vec<&str> = platform.split('/').collect();
+        let mut config = json!({
+            "architecture": parts[1],
+            "os": parts[0],
+            "config": {},
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        });
+        if let Some(variant) = parts.get(2) {
+            config["variant"] = json!(variant);
+        }
+        let config = self.blob_of(MediaType::OCI_CONFIG, config.to_string().as_bytes());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "config": config,
+            "layers": layers,
+        });
+        self.manifest(&manifest, listing)
+    }
+
+    pub(crate) fn index(&self, manifests: &[Descriptor], listing: Listing<'_>) -> Manifest {
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_INDEX,
+            "manifests": manifests,
+        });
+        self.manifest(&index, listing)
+    }
+
+    /// Makes an artifact that refers to `subject`, with its blobs but not the manifest stored.
+    pub(crate) fn artifact(
+        &self,
+        subject: &Manifest,
+        artifact_type: &str,
+        content: &[u8],
+    ) -> Manifest {
+        let config = self.blob_of(MediaType::OCI_EMPTY, b"{}");
+        let layer = self.blob_of(MediaType::new("application/x"), content);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "artifactType": artifact_type,
+            "config": config,
+            "layers": [layer],
+            "subject": subject.descriptor().plain(),
+        });
+        Manifest::parse(None, manifest.to_string().into_bytes()).unwrap()
+    }
+
+    pub(crate) fn blob(&self, content: &[u8]) -> Descriptor {
+        self.blob_of(MediaType::OCI_LAYER, content)
+    }
+
+    fn blob_of(&self, media_type: MediaType, content: &[u8]) -> Descriptor {
+        let descriptor = Descriptor::of(media_type, content);
+        self.place.push_blob(&descriptor, &mut &*content).unwrap();
+        descriptor
+    }
+
+    fn manifest(&self, document: &serde_json::Value, listing: Listing<'_>) -> Manifest {
+        let manifest = Manifest::parse(None, document.to_string().into_bytes()).unwrap();
+        self.place.push_manifest(&manifest, listing).unwrap();
+        manifest
+    }
+}
+
+pub(crate) fn blob_file(layout: &Path, digest: &Digest) -> PathBuf {
+    layout.join("blobs/sha256").join(digest.hex())
+}
+
+/// Lists a directory, sorted.
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
