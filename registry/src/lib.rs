@@ -26,3 +26,4 @@ pub mod media_type;
 pub mod place;
 pub mod platform;
 pub mod reference;
+pub mod signatures;
