@@ -225,7 +225,7 @@ fn cases() -> Vec<Case> {
                 let number = cases.len();
                 let most_blocks = u64::from(MAX_DATA_BYTES / data_block_bytes);
                 // Without a tree, `veritysetup` ends the file at 4096 bytes even if a hash block
-                // is longer, and the kernel then calls the device too small.
+                // is longer. Ours fills the block, so that the hash start lies on the device.
                 let least_blocks = if hash_block_bytes > 4096 { 2 } else { 1 };
                 cases.push(Case {
                     parameters: Parameters {
