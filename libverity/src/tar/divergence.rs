@@ -29,6 +29,9 @@ impl fmt::Display for Divergence {
 pub enum DivergenceKind {
     /// A time before 1970 in base 256; 1.8 fails.
     BinaryNegativeTime,
+    /// A directory in place of a hard link to a file of another directory; 1.8 gives it a wrong
+    /// parent.
+    DirectoryReplacesHardLink,
     /// A PAX record with an empty value; 1.8 fails or keeps the earlier value.
     EmptyPaxValue,
     /// A fraction of a second that is not nine digits long; 1.8 takes its digits for nanoseconds.
@@ -37,6 +40,8 @@ pub enum DivergenceKind {
     LibarchiveXattr,
     /// A PAX header longer than 32 KiB; 1.8 puts it together wrongly.
     LongPaxHeader,
+    /// A hard link to itself; 1.8 fails.
+    LinkToItself,
     /// No two zero blocks at the end; 1.8 fails.
     MissingEndMarker,
     /// A time within the first second of 1970; 1.8 stores it, 1.9 stores zero.
@@ -51,10 +56,12 @@ impl fmt::Display for DivergenceKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::BinaryNegativeTime => "time before 1970 in base 256",
+            Self::DirectoryReplacesHardLink => "directory in place of a hard link",
             Self::EmptyPaxValue => "PAX record with an empty value",
             Self::FractionalTime => "modification time with a fraction of a second",
             Self::LibarchiveXattr => "extended attribute in libarchive's own keyword",
             Self::LongPaxHeader => "PAX header longer than 32 KiB",
+            Self::LinkToItself => "hard link to itself",
             Self::MissingEndMarker => "no two zero blocks at the end of the archive",
             Self::SubsecondEpoch => "modification time within the first second of 1970",
             Self::UnknownXattrNamespace => "extended attribute in an unknown namespace",
