@@ -1,0 +1,6 @@
+//! EROFS images against those of mkfs.erofs of erofs-utils 1.9.4.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod convert;
+mod golden;
