@@ -4,6 +4,7 @@
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
 //! - [`pki`]: certificates and signatures by OpenSSL, the oracle for our own;
+//! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
 //! - [`cache`]: what is made once and kept in the target directory;
 //! - [`command`]: programs of the machine.
 //!
@@ -16,6 +17,7 @@ pub mod debian;
 mod error;
 pub mod pki;
 mod skip;
+pub mod test_pki;
 pub mod tools;
 pub mod vm;
 
