@@ -10,9 +10,11 @@
 //! There is no network, no root privilege and no async code in here. Only `sha256` may hold
 //! `unsafe` code.
 
+mod asn1;
 pub mod certificate;
 pub mod digest;
 pub mod erofs;
+pub mod errno;
 pub mod layer;
 pub mod pkcs7;
 pub mod sha256;

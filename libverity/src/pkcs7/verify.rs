@@ -1,0 +1,319 @@
+//! The kernel's rules for accepting a signature.
+//!
+//! Source: `certs/system_keyring.c` (`verify_pkcs7_signature`) and, beneath it,
+//! `crypto/asymmetric_keys/pkcs7_verify.c` and `pkcs7_trust.c`. First the message has to agree with
+//! itself: with the content, with the certificates in it. Then one of its signers has to lead to a
+//! trusted certificate. Neither time, key usage nor the name of an issuer counts for anything.
+
+use std::time::SystemTime;
+
+use super::message::{Message, SignerInfo};
+use super::refusal::Refusal;
+use crate::certificate::{Certificate, KeyId, PublicKey, SignatureError};
+use crate::digest::RootHash;
+
+/// Verifies a detached signature of a root hash, as `dm-verity` does when a table is loaded.
+///
+/// `anchors` are the certificates in the kernel's keyring; those that the kernel would not load
+/// count for nothing.
+///
+/// Source: `drivers/md/dm-verity-verify-sig.c`.
+pub fn verify_root_hash(
+    root_hash: &RootHash,
+    signature: &[u8],
+    anchors: &[Certificate],
+) -> Result<Accepted, Refusal> {
+    check_size(signature, MAX_ROOT_HASH_SIGNATURE_BYTES)?;
+    let message = Message::parse(signature)?;
+    if message.content.is_some() {
+        return Err(Refusal::ContentAttached);
+    }
+    accept(&message, root_hash.signed_text().as_bytes(), anchors)
+}
+
+/// Verifies a signed policy, as IPE does when it is loaded, and returns its text with the verdict.
+///
+/// Source: `security/ipe/policy.c`, `ipe_new_policy`.
+pub fn verify_policy<'a>(
+    signed_policy: &'a [u8],
+    anchors: &[Certificate],
+) -> Result<(Accepted, &'a [u8]), Refusal> {
+    check_size(signed_policy, MAX_MESSAGE_BYTES)?;
+    let message = Message::parse(signed_policy)?;
+    match message.content {
+        Some(content) => accept(&message, content, anchors).map(|accepted| (accepted, content)),
+        // The kernel verifies such a message over nothing.
+        None => Err(match accept(&message, b"", anchors) {
+            Ok(_) | Err(Refusal::SignatureMismatch { .. } | Refusal::DigestMismatch) => {
+                Refusal::ContentMissing
+            }
+            Err(refusal) => refusal,
+        }),
+    }
+}
+
+/// Says who signed a message that the kernel accepts, and why it is trusted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// How the signature names its signer.
+    pub signer: SignerIdentifier,
+    /// The signer's certificate, from the message or, if it is not in there, from the trusted ones.
+    pub certificate: Certificate,
+    /// The trusted certificate that the signer leads to.
+    pub anchor: Certificate,
+}
+
+impl Accepted {
+    /// Tells whether a certificate between the signer and the trusted one, both included, is not
+    /// valid at `now`. The kernel does not ask.
+    pub fn is_expired_at(&self, now: SystemTime) -> bool {
+        self.certificate.is_expired_at(now) || self.anchor.is_expired_at(now)
+    }
+}
+
+/// Names a signer, for people and for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerIdentifier(String);
+
+impl std::fmt::Display for SignerIdentifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The most bytes that a PKCS#7 message may have, a signed policy with its text among them.
+///
+/// Source: `lib/asn1_decoder.c`, `asn1_ber_decoder`.
+pub const MAX_MESSAGE_BYTES: usize = 65_535;
+
+/// The most bytes that the signature of a root hash may have: what a key of the type `user` holds.
+///
+/// Source: `security/keys/user_defined.c`, `user_preparse`.
+pub const MAX_ROOT_HASH_SIGNATURE_BYTES: usize = 32_767;
+
+fn check_size(message: &[u8], limit: usize) -> Result<(), Refusal> {
+    if message.len() > limit {
+        return Err(Refusal::TooLarge { bytes: message.len(), limit });
+    }
+    Ok(())
+}
+
+/// Source: `pkcs7_verify`, then `pkcs7_validate_trust`: the first signer with a wrong signature ends
+/// it, and a signer without a trusted certificate only fails if there is no other.
+fn accept(
+    message: &Message<'_>,
+    content: &[u8],
+    anchors: &[Certificate],
+) -> Result<Accepted, Refusal> {
+    let keyring: Vec<&Certificate> =
+        anchors.iter().filter(|anchor| anchor.loadable().is_ok()).collect();
+    let chains = message
+        .signers
+        .iter()
+        .map(|signer| verify_one(message, signer, content))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut accepted = None;
+    for (signer, chain) in message.signers.iter().zip(&chains) {
+        let found = trust_one(message, signer, chain, content, &keyring)?;
+        accepted = accepted.or(found);
+    }
+    accepted.ok_or_else(|| Refusal::UnknownSigner {
+        signers: message
+            .signers
+            .iter()
+            .map(|signer| signer.identifier.describe())
+            .collect::<Vec<_>>()
+            .join(" and by "),
+    })
+}
+
+/// Checks one signer against the message, and returns its chain: the places of its certificate, of
+/// its issuer's and so on, as far as they are in the message.
+///
+/// Source: `pkcs7_verify_one`.
+fn verify_one(
+    message: &Message<'_>,
+    signer: &SignerInfo<'_>,
+    content: &[u8],
+) -> Result<Vec<usize>, Refusal> {
+    check_message_digest(signer, content)?;
+    let Some(place) = signer
+        .identifier
+        .key_id()
+        .and_then(|id| message.certificates.iter().position(|certificate| *certificate.id() == id))
+    else {
+        return Ok(Vec::new());
+    };
+    let certificate = &message.certificates[place];
+    if signer.signing_time.is_some_and(|time| certificate.is_expired_at(time)) {
+        return Err(Refusal::SigningTime { signer: certificate.subject() });
+    }
+    verify_signature(signer, content, certificate)?;
+    chain(message, place)
+}
+
+/// Source: `pkcs7_digest`.
+fn check_message_digest(signer: &SignerInfo<'_>, content: &[u8]) -> Result<(), Refusal> {
+    let Some(attributes) = &signer.attributes else {
+        return Ok(());
+    };
+    let digest = signer.hash.digest(content).ok_or_else(|| Refusal::UnsupportedHere {
+        algorithm: format!("a digest with {}", signer.hash),
+    })?;
+    if attributes.message_digest.len() != digest.len() {
+        return Err(Refusal::AttributeValue { attribute: "messageDigest" });
+    }
+    if attributes.message_digest != digest {
+        return Err(Refusal::DigestMismatch);
+    }
+    Ok(())
+}
+
+fn verify_signature(
+    signer: &SignerInfo<'_>,
+    content: &[u8],
+    certificate: &Certificate,
+) -> Result<(), Refusal> {
+    let signed = match &signer.attributes {
+        Some(attributes) => &attributes.encoding,
+        None => content,
+    };
+    certificate.public_key().verify(signer.scheme, signer.hash, signed, signer.signature).map_err(
+        |error| match error {
+            SignatureError::Mismatch => {
+                Refusal::SignatureMismatch { signer: signer.identifier.describe() }
+            }
+            SignatureError::OtherKind => Refusal::SignerKeyKind {
+                scheme: signer.scheme,
+                signer: signer.identifier.describe(),
+            },
+            SignatureError::UnsupportedHere { algorithm } => Refusal::UnsupportedHere { algorithm },
+        },
+    )
+}
+
+/// Follows the issuers through the certificates in the message.
+///
+/// Source: `pkcs7_verify_sig_chain`.
+fn chain(message: &Message<'_>, leaf: usize) -> Result<Vec<usize>, Refusal> {
+    let certificates = &message.certificates;
+    let mut chain = vec![leaf];
+    let mut top = &certificates[leaf];
+    while !top.is_self_signed() {
+        let authority = top.authority();
+        let issuer = match (&authority.issuer_and_serial, &authority.key_identifier) {
+            (Some(id), key) => {
+                let found = certificates.iter().position(|candidate| candidate.id() == id);
+                let keys_differ = |place: &usize| {
+                    key.is_some() && certificates[*place].key_identifier() != key.as_ref()
+                };
+                if found.as_ref().is_some_and(keys_differ) {
+                    return Err(Refusal::ChainBroken { subject: top.subject() });
+                }
+                found
+            }
+            (None, Some(key)) => {
+                certificates.iter().position(|candidate| candidate.key_identifier() == Some(key))
+            }
+            (None, None) => None,
+        };
+        let Some(place) = issuer.filter(|place| !chain.contains(place)) else {
+            break;
+        };
+        check_issued(top, certificates[place].public_key())?;
+        chain.push(place);
+        top = &certificates[place];
+    }
+    Ok(chain)
+}
+
+fn check_issued(certificate: &Certificate, issuer: &PublicKey) -> Result<(), Refusal> {
+    certificate.verify_issued_by(issuer).map_err(|error| match error {
+        SignatureError::Mismatch | SignatureError::OtherKind => {
+            Refusal::ChainBroken { subject: certificate.subject() }
+        }
+        SignatureError::UnsupportedHere { algorithm } => Refusal::UnsupportedHere { algorithm },
+    })
+}
+
+/// Looks for a trusted certificate that vouches for a signer, `None` if there is none.
+///
+/// Source: `pkcs7_validate_trust_one`.
+fn trust_one(
+    message: &Message<'_>,
+    signer: &SignerInfo<'_>,
+    chain: &[usize],
+    content: &[u8],
+    keyring: &[&Certificate],
+) -> Result<Option<Accepted>, Refusal> {
+    let leaf = chain.first().map(|&place| &message.certificates[place]);
+    let accepted = |anchor: &Certificate| {
+        Some(Accepted {
+            signer: SignerIdentifier(signer.identifier.describe()),
+            certificate: leaf.unwrap_or(anchor).clone(),
+            anchor: anchor.clone(),
+        })
+    };
+    // One of the certificates in the message may be trusted itself. The trusted copy of it then has
+    // to vouch for what the one in the message vouched for.
+    let mut below: Option<&Certificate> = None;
+    for &place in chain {
+        let certificate = &message.certificates[place];
+        let key_identifier = certificate.key_identifier();
+        if let Ok(Some(anchor)) = find(keyring, certificate, Some(certificate.id()), key_identifier)
+        {
+            match below {
+                None => verify_signature(signer, content, anchor)?,
+                Some(below) => check_issued(below, anchor.public_key())?,
+            }
+            return Ok(accepted(anchor));
+        }
+        if certificate.is_self_signed() {
+            return Ok(None);
+        }
+        below = Some(certificate);
+    }
+    // Or the last of them was issued by a trusted one.
+    if let Some(last) = below {
+        let authority = last.authority();
+        let by_serial = authority.issuer_and_serial.as_ref();
+        let by_key = authority.key_identifier.as_ref();
+        if let Some(anchor) = find(keyring, last, by_serial, by_key)? {
+            check_issued(last, anchor.public_key())?;
+            return Ok(accepted(anchor));
+        }
+    }
+    // Or the signer's certificate, of which the message has only the name, is trusted.
+    let id = signer.identifier.key_id().ok_or(Refusal::IdentifierKind)?;
+    let Some(anchor) = keyring.iter().find(|anchor| has_name(anchor, &id)) else {
+        return Ok(None);
+    };
+    verify_signature(signer, content, anchor)?;
+    Ok(accepted(anchor))
+}
+
+/// Finds a key by its first name, which then has to have the second one as well; or by the second
+/// alone.
+///
+/// Source: `crypto/asymmetric_keys/asymmetric_type.c`, `find_asymmetric_key`.
+fn find<'a>(
+    keyring: &[&'a Certificate],
+    wanted_for: &Certificate,
+    first: Option<&KeyId>,
+    second: Option<&KeyId>,
+) -> Result<Option<&'a Certificate>, Refusal> {
+    let Some(name) = first.or(second) else {
+        return Ok(None);
+    };
+    let Some(anchor) = keyring.iter().find(|anchor| has_name(anchor, name)) else {
+        return Ok(None);
+    };
+    if first.is_some() && second.is_some() && anchor.key_identifier() != second {
+        return Err(Refusal::KeyIdentifierMismatch { subject: wanted_for.subject() });
+    }
+    Ok(Some(anchor))
+}
+
+fn has_name(anchor: &Certificate, name: &KeyId) -> bool {
+    anchor.id() == name || anchor.key_identifier() == Some(name)
+}
