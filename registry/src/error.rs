@@ -8,7 +8,7 @@ use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
 use crate::manifest::ManifestError;
 use crate::media_type::MediaType;
-use crate::reference::Tag;
+use crate::tag::Tag;
 
 /// Says what went wrong, with the object, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,6 @@ use crate::config::ImageConfig;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::manifest::{ImageIndex, MAX_MANIFEST_BYTES, Manifest, ManifestKind};
-use crate::media_type::LayerCompression;
 use crate::place::Place;
 use crate::platform::Platform;
 
@@ -28,8 +27,6 @@ pub struct Image {
 pub struct ImageLayer {
     /// The blob.
     pub descriptor: Descriptor,
-    /// How the blob is compressed.
-    pub compression: LayerCompression,
     /// The digest of the tar archive in the blob.
     pub diff_id: Digest,
 }
@@ -40,8 +37,7 @@ impl Image {
     /// # Errors
     ///
     /// Returns [`Error::IndexNotManifest`] for an index, [`Error::UnsupportedMediaType`] for an
-    /// artifact or a layer that is no tar archive, and [`Error::DiffIdCount`] if manifest and
-    /// configuration disagree.
+    /// artifact, and [`Error::DiffIdCount`] if manifest and configuration disagree.
     pub fn load(place: &dyn Place, descriptor: &Descriptor) -> Result<Self, Error> {
         let manifest = place.manifest(descriptor)?;
         Self::from_manifest(place, manifest)
@@ -138,17 +134,8 @@ impl Image {
             .layers
             .iter()
             .zip(config.diff_ids)
-            .map(|(descriptor, diff_id)| {
-                let compression = descriptor.media_type.layer_compression().ok_or_else(|| {
-                    Error::UnsupportedMediaType {
-                        object: format!("layer {} of {object}", descriptor.digest),
-                        expected: "a tar archive, plain or compressed with gzip or zstd,",
-                        found: descriptor.media_type.clone(),
-                    }
-                })?;
-                Ok(ImageLayer { descriptor: descriptor.clone(), compression, diff_id })
-            })
-            .collect::<Result<_, Error>>()?;
+            .map(|(descriptor, diff_id)| ImageLayer { descriptor: descriptor.clone(), diff_id })
+            .collect();
         Ok(Self { platform: config.platform, layers, manifest })
     }
 }

@@ -27,3 +27,4 @@ pub mod place;
 pub mod platform;
 pub mod reference;
 pub mod signatures;
+pub mod tag;

@@ -38,12 +38,6 @@ impl MediaType {
         *self == Self::OCI_CONFIG || *self == Self::DOCKER_CONFIG
     }
 
-    /// Returns how a layer of this media type is compressed, or `None` if it is not a layer of
-    /// files in a tar archive.
-    pub fn layer_compression(&self) -> Option<LayerCompression> {
-        LAYERS.iter().find(|(layer, _)| layer == self).map(|(_, compression)| *compression)
-    }
-
     /// Is an OCI image manifest.
     pub const OCI_MANIFEST: Self =
         Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
@@ -55,12 +49,6 @@ impl MediaType {
     pub const OCI_EMPTY: Self = Self(Cow::Borrowed("application/vnd.oci.empty.v1+json"));
     /// Is an uncompressed OCI layer.
     pub const OCI_LAYER: Self = Self(Cow::Borrowed("application/vnd.oci.image.layer.v1.tar"));
-    /// Is an OCI layer compressed with gzip.
-    pub const OCI_LAYER_GZIP: Self =
-        Self(Cow::Borrowed("application/vnd.oci.image.layer.v1.tar+gzip"));
-    /// Is an OCI layer compressed with Zstandard.
-    pub const OCI_LAYER_ZSTD: Self =
-        Self(Cow::Borrowed("application/vnd.oci.image.layer.v1.tar+zstd"));
     /// Is a Docker image manifest of schema 2.
     pub const DOCKER_MANIFEST: Self =
         Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.v2+json"));
@@ -70,9 +58,6 @@ impl MediaType {
     /// Is a Docker image configuration.
     pub const DOCKER_CONFIG: Self =
         Self(Cow::Borrowed("application/vnd.docker.container.image.v1+json"));
-    /// Is a Docker layer, compressed with gzip.
-    pub const DOCKER_LAYER_GZIP: Self =
-        Self(Cow::Borrowed("application/vnd.docker.image.rootfs.diff.tar.gzip"));
     /// Is a detached PKCS#7 signature in DER.
     pub const PKCS7_SIGNATURE: Self = Self(Cow::Borrowed("application/pkcs7-signature"));
 }
@@ -83,54 +68,9 @@ impl fmt::Display for MediaType {
     }
 }
 
-/// Says how a layer is compressed, as its media type has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerCompression {
-    /// gzip, in one or several members.
-    Gzip,
-    /// A plain tar archive.
-    Uncompressed,
-    /// Zstandard.
-    Zstd,
-}
-
-const LAYERS: [(MediaType, LayerCompression); 10] = [
-    (MediaType::OCI_LAYER, LayerCompression::Uncompressed),
-    (MediaType::OCI_LAYER_GZIP, LayerCompression::Gzip),
-    (MediaType::OCI_LAYER_ZSTD, LayerCompression::Zstd),
-    (MediaType::DOCKER_LAYER_GZIP, LayerCompression::Gzip),
-    // Docker tools write these two since they know of uncompressed and Zstandard layers.
-    (layer("application/vnd.docker.image.rootfs.diff.tar"), LayerCompression::Uncompressed),
-    (layer("application/vnd.docker.image.rootfs.diff.tar.zstd"), LayerCompression::Zstd),
-    // Layers whose licence forbids to redistribute them; deprecated, and found in old images.
-    (layer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), LayerCompression::Gzip),
-    (
-        layer("application/vnd.oci.image.layer.nondistributable.v1.tar"),
-        LayerCompression::Uncompressed,
-    ),
-    (layer("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"), LayerCompression::Gzip),
-    (layer("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"), LayerCompression::Zstd),
-];
-
-const fn layer(text: &'static str) -> MediaType {
-    MediaType(Cow::Borrowed(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_are_told_from_everything_else() {
-        assert_eq!(MediaType::OCI_LAYER_ZSTD.layer_compression(), Some(LayerCompression::Zstd));
-        assert_eq!(
-            MediaType::new("application/vnd.docker.image.rootfs.diff.tar.gzip").layer_compression(),
-            Some(LayerCompression::Gzip)
-        );
-        for other in [MediaType::OCI_MANIFEST, MediaType::OCI_EMPTY, MediaType::new("text/plain")] {
-            assert_eq!(other.layer_compression(), None, "{other}");
-        }
-    }
 
     #[test]
     fn docker_types_count_as_their_oci_counterparts() {

@@ -7,7 +7,8 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::manifest::Manifest;
-use crate::reference::{Reference, Selector, Tag};
+use crate::reference::{Reference, Selector};
+use crate::tag::Tag;
 
 /// Is anything that holds images by digest and names some of them by tags.
 ///

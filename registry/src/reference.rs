@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use libverity::digest::{Digest, DigestError};
 
+use crate::tag::{MAX_NAME_BYTES, MAX_TAG_BYTES, Tag, TagError};
+
 /// Names an image in one of the three kinds of places.
 ///
 /// | text                                | place                                       |
@@ -192,16 +194,8 @@ impl RegistryReference {
                 component: component.to_owned(),
             });
         }
-        let tag = match tag {
-            Some(tag) if !is_registry_tag(tag) => {
-                return Err(ReferenceError::Tag {
-                    reference: text.to_owned(),
-                    tag: tag.to_owned(),
-                });
-            }
-            Some(tag) => Tag(tag.to_owned()),
-            None => Tag(DEFAULT_TAG.to_owned()),
-        };
+        let tag = Tag::for_registry(tag.unwrap_or(DEFAULT_TAG))
+            .map_err(|TagError { tag }| ReferenceError::Tag { reference: text.to_owned(), tag })?;
         Ok(Self {
             registry: registry.to_owned(),
             repository: repository.to_owned(),
@@ -214,64 +208,6 @@ impl fmt::Display for RegistryReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}{}", self.registry, self.repository, self.selector)
     }
-}
-
-/// Is the name under which a place lists an image.
-///
-/// In a registry it is 1 to 128 letters, digits, `_`, `.` and `-`. Layouts name images by
-/// `org.opencontainers.image.ref.name`, where whole registry references are common too, so `/`,
-/// `:`, `@` and `+` are taken here as well.
-///
-/// Source: OCI image specification, `annotations.md`, "Rules" and "Pre-Defined Annotation Keys".
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(String);
-
-impl Tag {
-    /// Returns the tag's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the tag under which registries without the referrers API, and the layouts copied
-    /// from them, keep the index of all referrers of `subject`.
-    ///
-    /// Source: OCI distribution specification, "Referrers Tag Schema".
-    pub fn of_referrers(subject: &Digest) -> Self {
-        Self(format!("sha256-{}", subject.hex()))
-    }
-}
-
-impl FromStr for Tag {
-    type Err = TagError;
-
-    fn from_str(text: &str) -> Result<Self, TagError> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:@+/".contains(&byte);
-        if text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
-            && text.bytes().all(is_allowed)
-            && text.len() <= MAX_TAG_BYTES
-            && text.split('/').all(|component| !matches!(component, "" | "." | ".."))
-        {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(TagError { tag: text.to_owned() })
-    }
-}
-
-impl fmt::Display for Tag {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// Says that a text is no tag.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{tag:?} is not a tag: letters, digits and `_ . - : @ + /` are allowed, the first of them a \
-     letter, digit or `_`, up to {MAX_TAG_BYTES} in all"
-)]
-pub struct TagError {
-    /// The text as it was given.
-    pub tag: String,
 }
 
 /// Says why a text is no reference to an image.
@@ -457,28 +393,12 @@ fn is_component(text: &str) -> bool {
         })
 }
 
-fn is_registry_tag(text: &str) -> bool {
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.len() <= MAX_REGISTRY_TAG_BYTES
-        && text.bytes().next().is_some_and(is_word)
-        && text.bytes().all(|byte| is_word(byte) || byte == b'.' || byte == b'-')
-}
-
 fn name_bytes(registry: &str, repository: &str) -> usize {
     registry.len() + 1 + repository.len()
 }
 
 /// The longest reference that is looked at: a path of 4096 bytes (`PATH_MAX`) with a tag or digest.
 const MAX_REFERENCE_BYTES: usize = 4096 + 1 + MAX_TAG_BYTES + "oci-archive:".len();
-
-/// The longest host and repository together, which many registries and clients share as a limit
-/// (OCI distribution specification, "Pulling manifests").
-const MAX_NAME_BYTES: usize = 255;
-
-/// The longest tag in a layout: a name of a registry and repository, a colon, a tag.
-const MAX_TAG_BYTES: usize = MAX_NAME_BYTES + 1 + MAX_REGISTRY_TAG_BYTES;
-
-const MAX_REGISTRY_TAG_BYTES: usize = 128;
 
 /// What every client takes when a registry reference has no tag.
 const DEFAULT_TAG: &str = "latest";

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::Descriptor;
 use crate::manifest::{MAX_MANIFEST_BYTES, ManifestError, SCHEMA_VERSION};
 use crate::media_type::MediaType;
-use crate::reference::Tag;
+use crate::tag::Tag;
 
 /// Is the list of a layout's images.
 ///

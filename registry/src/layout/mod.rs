@@ -31,7 +31,8 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestKind};
 use crate::place::{Listing, Place, Pushed, Referrer};
-use crate::reference::{Selector, Tag};
+use crate::reference::Selector;
+use crate::tag::Tag;
 
 /// Is a layout directory that was found or made.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use osguard_registry::error::Error;
 use osguard_registry::layout::Layout;
 use osguard_registry::manifest::Manifest;
 use osguard_registry::place::{Listing, Place};
-use osguard_registry::reference::{Selector, Tag};
+use osguard_registry::reference::Selector;
 use osguard_registry::signatures::{self, Published};
+use osguard_registry::tag::Tag;
 
 fn artifact(image: &Manifest, signer: &str, signature: &[u8]) -> SignatureArtifact {
     let claim = Claim {
