@@ -81,6 +81,14 @@ impl Divergences {
         *count += 1;
     }
 
+    /// Adds those that another stage has found.
+    pub fn merge(&mut self, other: &Self) {
+        for (&kind, (path, count)) in &other.0 {
+            let (_, sum) = self.0.entry(kind).or_insert_with(|| (path.clone(), 0));
+            *sum += count;
+        }
+    }
+
     /// Tells whether erofs-utils 1.8 makes the same image.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -105,12 +113,17 @@ mod tests {
         divergences.record(b"b", DivergenceKind::XattrOrder);
         divergences.record(b"a", DivergenceKind::FractionalTime);
         divergences.record(b"c", DivergenceKind::XattrOrder);
+        let mut other = Divergences::default();
+        other.record(b"d", DivergenceKind::XattrOrder);
+        other.record(b"e", DivergenceKind::LinkToItself);
+        divergences.merge(&other);
         let seen: Vec<_> = divergences.iter().map(|(first, n)| (first.to_string(), n)).collect();
         assert_eq!(
             seen,
             [
                 ("\"a\": modification time with a fraction of a second".to_owned(), 1),
-                ("\"b\": extended attributes that are not sorted by name".to_owned(), 2),
+                ("\"e\": hard link to itself".to_owned(), 1),
+                ("\"b\": extended attributes that are not sorted by name".to_owned(), 3),
             ]
         );
     }

@@ -35,7 +35,7 @@ mod number;
 mod pax;
 mod reader;
 #[cfg(test)]
-mod test_archive;
+pub(crate) mod test_archive;
 
 pub use divergence::{Divergence, DivergenceKind, Divergences};
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp, Xattr};

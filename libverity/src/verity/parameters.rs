@@ -151,6 +151,13 @@ impl Salt {
     pub const MAX_BYTES: usize = 256;
 }
 
+/// 32 bytes are what `veritysetup` takes where none are given, as many as a SHA-256 has.
+impl From<[u8; 32]> for Salt {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
 impl TryFrom<&[u8]> for Salt {
     type Error = SaltError;
 
