@@ -37,6 +37,6 @@ pub use build::{AssembleError, Content, Embedding, assemble};
 pub use refusal::Refusal;
 pub use sign::{sign_policy, sign_root_hash};
 pub use verify::{
-    Accepted, MAX_MESSAGE_BYTES, MAX_ROOT_HASH_SIGNATURE_BYTES, SignerIdentifier, verify_policy,
-    verify_root_hash,
+    Accepted, MAX_MESSAGE_BYTES, MAX_ROOT_HASH_SIGNATURE_BYTES, SignerIdentifier, policy_text,
+    verify_policy, verify_root_hash,
 };

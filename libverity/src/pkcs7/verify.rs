@@ -52,6 +52,12 @@ pub fn verify_policy<'a>(
     }
 }
 
+/// Returns the text of a signed policy, without a look at who signed it.
+pub fn policy_text(signed_policy: &[u8]) -> Result<&[u8], Refusal> {
+    check_size(signed_policy, MAX_MESSAGE_BYTES)?;
+    Message::parse(signed_policy)?.content.ok_or(Refusal::ContentMissing)
+}
+
 /// Says who signed a message that the kernel accepts, and why it is trusted.
 #[derive(Clone, Debug)]
 pub struct Accepted {
