@@ -27,28 +27,37 @@ pub fn made_once(
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let finished = target_directory().join(name);
-    let stamp = finished.join(STAMP);
+    let stamp = beside(&finished, "made-from");
     let _lock = lock(name)?;
     if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == recipe) {
         return Ok(finished);
     }
-    let unfinished = finished.with_extension("unfinished");
-    remove_directory(&unfinished)?;
+    let unfinished = beside(&finished, "unfinished");
+    remove_file(&stamp)?;
     remove_directory(&finished)?;
+    remove_directory(&unfinished)?;
     create_directories(&unfinished)?;
     make(&unfinished)?;
-    write(&unfinished.join(STAMP), recipe.as_bytes())?;
     fs::rename(&unfinished, &finished).map_err(Error::io(&finished))?;
+    write(&stamp, recipe.as_bytes())?;
     Ok(finished)
 }
 
 /// Waits until no other process holds the lock `name`, and holds it until the file is dropped.
 pub fn lock(name: &str) -> Result<File> {
-    let path = target_directory().join(name).with_extension("lock");
+    let path = beside(&target_directory().join(name), "lock");
     create_directories(path.parent().unwrap_or(&path))?;
     let file = File::create(&path).map_err(Error::io(&path))?;
     file.lock().map_err(Error::io(&path))?;
     Ok(file)
+}
+
+/// Returns `path.word`; a dot that is in the name already, as in a version, stays.
+fn beside(path: &Path, word: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".");
+    path.push(word);
+    path.into()
 }
 
 pub(crate) fn create_directories(path: &Path) -> Result<()> {
@@ -60,14 +69,19 @@ pub(crate) fn write(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    removed(path, fs::remove_dir_all(path))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    removed(path, fs::remove_file(path))
+}
+
+fn removed(path: &Path, result: io::Result<()>) -> Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
         _ => Ok(()),
     }
 }
-
-/// Holds the recipe of a finished directory.
-const STAMP: &str = ".made-from";
 
 #[cfg(test)]
 mod tests {
@@ -90,6 +104,9 @@ mod tests {
         assert_eq!(made("two"), (true, "two".to_owned()));
         assert!(made_once(&name, "three", |_| Err(Error::Missing("flour".to_owned()))).is_err());
         assert_eq!(made("three"), (true, "three".to_owned()));
-        fs::remove_dir_all(target_directory().join(&name)).unwrap();
+        let finished = target_directory().join(&name);
+        fs::remove_dir_all(&finished).unwrap();
+        fs::remove_file(beside(&finished, "made-from")).unwrap();
+        fs::remove_file(beside(&finished, "lock")).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! - [`vm`]: a real kernel, with its own firmware and disks, as a library call;
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
+//! - [`image`]: container images, real and made to measure;
 //! - [`pki`]: certificates and signatures by OpenSSL, the oracle for our own;
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
 //! - [`cache`]: what is made once and kept in the target directory;
@@ -15,6 +16,7 @@ pub mod cache;
 pub mod command;
 pub mod debian;
 mod error;
+pub mod image;
 pub mod pki;
 mod skip;
 pub mod test_pki;
