@@ -17,6 +17,7 @@
 pub mod artifact;
 pub mod blob;
 pub mod config;
+pub mod conversion;
 pub mod descriptor;
 pub mod error;
 pub mod image;
@@ -27,4 +28,6 @@ pub mod place;
 pub mod platform;
 pub mod reference;
 pub mod signatures;
+pub mod signing;
 pub mod tag;
+pub mod verification;

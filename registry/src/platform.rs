@@ -26,6 +26,24 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Returns the platform of this machine, by Go's names.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            "powerpc64" => "ppc64le",
+            "x86" => "386",
+            "x86_64" => "amd64",
+            other => other,
+        };
+        Self {
+            architecture: architecture.to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            os_version: None,
+            os_features: Vec::new(),
+            variant: None,
+        }
+    }
+
     /// Tells whether an image for `self` is what someone means who asks for `wanted`.
     ///
     /// A variant that was not asked for does not matter. `arm64` is `arm64/v8` and `arm` is

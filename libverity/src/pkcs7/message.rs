@@ -9,6 +9,7 @@ use der::oid::ObjectIdentifier;
 
 use super::refusal::Refusal;
 use super::structure::{DATA, SIGNED_DATA};
+use super::verify::SignerIdentifier;
 use crate::asn1::{
     Asn1Error, Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
     constructed_context, primitive_context,
@@ -158,6 +159,11 @@ impl<'a> Identifier<'a> {
             }
             Self::SubjectKey(identifier) => Some(KeyId::of_key_identifier(identifier)),
         }
+    }
+
+    /// Returns the name for people and reports.
+    pub(super) fn name(&self) -> SignerIdentifier {
+        SignerIdentifier(self.describe())
     }
 
     /// Writes the name for people.

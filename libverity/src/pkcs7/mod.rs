@@ -27,6 +27,7 @@
 //! [`sign_policy`] return has passed them.
 
 mod build;
+mod inspect;
 mod message;
 mod refusal;
 mod sign;
@@ -34,6 +35,7 @@ mod structure;
 mod verify;
 
 pub use build::{AssembleError, Content, Embedding, assemble};
+pub use inspect::{Inspection, inspect};
 pub use refusal::Refusal;
 pub use sign::{sign_policy, sign_root_hash};
 pub use verify::{

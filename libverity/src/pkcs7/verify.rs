@@ -79,7 +79,7 @@ impl Accepted {
 
 /// Names a signer, for people and for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignerIdentifier(String);
+pub struct SignerIdentifier(pub(super) String);
 
 impl std::fmt::Display for SignerIdentifier {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -255,7 +255,7 @@ fn trust_one(
     let leaf = chain.first().map(|&place| &message.certificates[place]);
     let accepted = |anchor: &Certificate| {
         Some(Accepted {
-            signer: SignerIdentifier(signer.identifier.describe()),
+            signer: signer.identifier.name(),
             certificate: leaf.unwrap_or(anchor).clone(),
             anchor: anchor.clone(),
         })

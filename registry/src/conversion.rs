@@ -1,0 +1,59 @@
+//! Layers of an image, converted where they lie.
+
+use std::io::Read;
+
+use libverity::digest::Digest;
+use libverity::layer::{ConvertedLayer, ExpectedLayer, ImageSink, LayerError, Profile, convert};
+
+use crate::error::Error;
+use crate::image::ImageLayer;
+use crate::place::Place;
+
+/// Sees the blob of a layer on its way into the conversion, to show progress for example.
+pub type Watch<'a> = &'a (dyn Fn(&ImageLayer, Box<dyn Read>) -> Box<dyn Read> + Sync);
+
+/// Reads the blob of `layer` once and converts it by each of `profiles`; the image goes to `sink`.
+///
+/// Size, digest and diffID are checked on the way: what comes back is what the image's manifest
+/// and configuration name.
+///
+/// # Errors
+///
+/// Returns [`ConversionError::Place`] if the blob cannot be opened, and
+/// [`ConversionError::Layer`] if it cannot be read to its end, is not what the image says it is,
+/// or is no layer.
+pub fn convert_layer(
+    place: &dyn Place,
+    layer: &ImageLayer,
+    profiles: &[Profile],
+    sink: &mut dyn ImageSink,
+    watch: Watch<'_>,
+) -> Result<ConvertedLayer, ConversionError> {
+    let descriptor = &layer.descriptor;
+    let blob = place.blob(descriptor)?.without_hashing();
+    let expected = ExpectedLayer {
+        media_type: Some(descriptor.media_type.to_string()),
+        layer_digest: Some(descriptor.digest),
+        size_bytes: Some(descriptor.size),
+        diff_id: Some(layer.diff_id),
+    };
+    convert(watch(layer, Box::new(blob)), &expected, profiles, sink)
+        .map_err(|source| ConversionError::Layer { layer: descriptor.digest, source })
+}
+
+/// Says why a layer was not converted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConversionError {
+    /// The layer is not what it should be.
+    #[error("layer {layer}: {source}")]
+    Layer {
+        /// The digest by which the image names the layer.
+        layer: Digest,
+        /// What is wrong with it.
+        source: LayerError,
+    },
+    /// The layer is not to be had.
+    #[error(transparent)]
+    Place(#[from] Error),
+}

@@ -1,0 +1,105 @@
+//! Signing an image: a signature over the root hash of each of its layers.
+
+use std::collections::BTreeSet;
+
+use libverity::digest::Digest;
+use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
+use libverity::pkcs7::{Embedding, sign_root_hash, verify_root_hash};
+use libverity::signer::{SignError, Signer};
+
+use crate::artifact::{Claim, LayerSignature, SignatureArtifact};
+use crate::conversion::{ConversionError, Watch, convert_layer};
+use crate::error::Error;
+use crate::image::Image;
+use crate::place::Place;
+use crate::signatures::{self, Published};
+
+/// Converts every layer of `image` by each of `profiles` and signs the root hashes. Nothing is
+/// published yet.
+///
+/// A layer that occurs twice is converted once and signed once.
+///
+/// # Errors
+///
+/// Returns what is wrong with a layer, or why the signer did not sign; each signature has passed
+/// the kernel's rules.
+pub fn sign(
+    place: &dyn Place,
+    image: &Image,
+    profiles: &[Profile],
+    signer: &dyn Signer,
+    watch: Watch<'_>,
+) -> Result<SignedImage, SigningError> {
+    let mut seen = BTreeSet::new();
+    let mut signatures = Vec::new();
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        let digest = layer.descriptor.digest;
+        if !seen.insert(digest) {
+            continue;
+        }
+        let conversion = convert_layer(place, layer, profiles, &mut Discard, watch)?;
+        signatures.extend(sign_layer(digest, &conversion, signer)?);
+        layers.push(conversion);
+    }
+    let artifact = SignatureArtifact { subject: image.subject(), signatures };
+    Ok(SignedImage { layers, artifact })
+}
+
+/// Attaches the signatures to their image, unless valid ones by the same key are there already.
+///
+/// # Errors
+///
+/// Returns what the place returns; an image without layers cannot be signed.
+pub fn publish(
+    place: &dyn Place,
+    signed: &SignedImage,
+    signer: &dyn Signer,
+) -> Result<Published, Error> {
+    let anchors = std::slice::from_ref(signer.certificate());
+    let is_valid = |found: &LayerSignature| {
+        verify_root_hash(&found.claim.root_hash, &found.signature, anchors).is_ok()
+    };
+    signatures::publish(place, &signed.artifact, &is_valid)
+}
+
+/// Is an image with its new signatures.
+#[derive(Debug)]
+pub struct SignedImage {
+    /// What each layer was converted to, lowest first; one that occurs twice is in here once.
+    pub layers: Vec<ConvertedLayer>,
+    /// The signatures, ready to be published.
+    pub artifact: SignatureArtifact,
+}
+
+/// Says why an image was not signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SigningError {
+    /// A layer could not be converted.
+    #[error(transparent)]
+    Conversion(#[from] ConversionError),
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignError),
+}
+
+fn sign_layer(
+    layer_digest: Digest,
+    conversion: &ConvertedLayer,
+    signer: &dyn Signer,
+) -> Result<Vec<LayerSignature>, SignError> {
+    let sign_one = |image: &ProfileImage| {
+        let signature = sign_root_hash(&image.root_hash, signer, Embedding::Certificate)?;
+        let claim = Claim {
+            layer_digest,
+            root_hash: image.root_hash.clone(),
+            diff_id: Some(conversion.diff_id),
+            image_size_bytes: Some(conversion.image_size_bytes),
+            profile: Some(image.profile.name().to_owned()),
+            signer: signer.certificate().subject_key_identifier(),
+        };
+        Ok(LayerSignature { claim, signature })
+    };
+    conversion.images.iter().map(sign_one).collect()
+}
