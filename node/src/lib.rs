@@ -30,6 +30,7 @@ pub mod loop_device;
 pub mod mount;
 pub mod mount_table;
 pub mod probe;
+pub mod provision;
 pub mod record;
 pub mod securityfs;
 pub mod state_directory;
