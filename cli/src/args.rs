@@ -50,9 +50,18 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Completions(command::completions::Arguments),
+    Inspect(command::inspect::Arguments),
+    #[command(subcommand)]
+    Key(command::key::Command),
+    #[command(subcommand)]
+    Layer(command::layer::Command),
     Man(command::man::Arguments),
     #[command(subcommand)]
+    Node(command::node::Command),
+    Sign(command::sign::Arguments),
+    #[command(subcommand)]
     Verity(command::verity::Command),
+    Verify(command::verify::Arguments),
     Version(command::version::Arguments),
 }
 
@@ -60,8 +69,14 @@ impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Completions(arguments) => command::completions::run(arguments),
+            Self::Inspect(arguments) => command::inspect::run(arguments, output),
+            Self::Key(command) => command.run(output),
+            Self::Layer(command) => command.run(output),
             Self::Man(arguments) => command::man::run(arguments),
+            Self::Node(command) => command.run(output),
+            Self::Sign(arguments) => command::sign::run(arguments, output),
             Self::Verity(command) => command.run(output),
+            Self::Verify(arguments) => command::verify::run(arguments, output),
             Self::Version(arguments) => command::version::run(arguments, output),
         }
     }

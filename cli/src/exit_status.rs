@@ -13,16 +13,12 @@ pub(crate) enum ExitStatus {
     Usage,
     /// No such image, tag, file or device.
     NotFound,
-    /// The registry could not be reached, refused, or answered nonsense.
-    Registry,
     /// Not signed.
     NotSigned,
     /// A signature is there, but none is valid and trusted.
     NotTrusted,
     /// The content is not what was signed.
     ContentDiffers,
-    /// Refused by policy.
-    PolicyRefused,
     /// One of veritysetup's own codes, which `osguard verity` keeps.
     Veritysetup(u8),
 }
@@ -35,11 +31,9 @@ impl ExitStatus {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
-            Self::Registry => 4,
             Self::NotSigned => 10,
             Self::NotTrusted => 11,
             Self::ContentDiffers => 12,
-            Self::PolicyRefused => 13,
             Self::Veritysetup(code) => code,
         }
     }

@@ -3,10 +3,15 @@
 
 mod args;
 mod command;
+mod conversion;
 mod exit_status;
 mod failure;
+mod image;
 mod output;
+mod passphrase;
 mod progress;
+mod signing;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,12 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod inspect;
+pub(crate) mod key;
+pub(crate) mod layer;
 pub(crate) mod man;
+pub(crate) mod node;
+pub(crate) mod sign;
+pub(crate) mod verify;
 pub(crate) mod verity;
 pub(crate) mod version;

@@ -1,0 +1,147 @@
+//! `osguard key generate`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use libverity::certificate::{self, GenerateError, KeyKind};
+use serde::Serialize;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+use crate::passphrase::PassphraseArguments;
+
+/// Make a private key and a certificate that the kernel and UEFI accept
+///
+/// Writes NAME.key (readable by you alone) and NAME.crt, both in PEM. Existing files are never overwritten.
+#[derive(Debug, clap::Args)]
+#[command(after_help = TRUST)]
+pub(crate) struct Arguments {
+    /// Where to write, without the endings
+    #[arg(value_name = "NAME")]
+    name: PathBuf,
+    /// The kind of key
+    #[arg(long, value_enum, default_value_t)]
+    kind: Kind,
+    /// The subject of the certificate [default: the last part of NAME]
+    #[arg(long, value_name = "COMMON_NAME")]
+    subject: Option<String>,
+    /// How long tools other than the kernel take the certificate for valid
+    #[arg(long, value_name = "DAYS", default_value_t = 3650)]
+    days: u32,
+    /// Encrypt the private key under a passphrase
+    #[arg(long)]
+    encrypt: bool,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
+}
+
+/// The kinds of keys, by the names that the library prints.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Kind {
+    EcP256,
+    EcP384,
+    #[default]
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+}
+
+impl From<Kind> for KeyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::EcP256 => Self::EcP256,
+            Kind::EcP384 => Self::EcP384,
+            Kind::Rsa2048 => Self::Rsa2048,
+            Kind::Rsa3072 => Self::Rsa3072,
+            Kind::Rsa4096 => Self::Rsa4096,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct GenerateReport {
+    key: PathBuf,
+    certificate: PathBuf,
+    kind: String,
+    subject: String,
+    subject_key_identifier: Option<String>,
+}
+
+impl Report for GenerateReport {
+    const SCHEMA: &'static str = "osguard.key.generate.v1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "Private key:  {}", self.key.display())?;
+        writeln!(out, "Certificate:  {}", self.certificate.display())?;
+        writeln!(out, "Subject:      {} ({})", self.subject, self.kind)?;
+        if let Some(identifier) = &self.subject_key_identifier {
+            writeln!(out, "Key id:       {identifier}")?;
+        }
+        writeln!(out, "\n{TRUST}")
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
+    let Arguments { name, kind, subject, days, encrypt, passphrase } = arguments;
+    let file_name = name.file_name().ok_or_else(|| {
+        Failure::new(ExitStatus::Usage, format!("{} does not name a file", name.display()))
+    })?;
+    let common_name = match subject {
+        Some(subject) => subject.clone(),
+        None => file_name.to_string_lossy().into_owned(),
+    };
+    let passphrase = passphrase.for_new_key(*encrypt)?;
+    let validity = Duration::from_secs(u64::from(*days) * 24 * 60 * 60);
+    let kind = KeyKind::from(*kind);
+    let generated =
+        certificate::generate(kind, &common_name, SystemTime::now(), validity).map_err(failure)?;
+    let key = with_ending(name, "key");
+    let certificate = with_ending(name, "crt");
+    let secret = passphrase.as_ref().map(|secret| secret.as_slice());
+    generated.write(&key, &certificate, secret).map_err(failure)?;
+    output.report(&GenerateReport {
+        key,
+        certificate,
+        kind: kind.to_string(),
+        subject: generated.certificate().subject(),
+        subject_key_identifier: generated.certificate().subject_key_identifier(),
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+/// Appends an ending; one that the name has already stays, `v1.2` becomes `v1.2.key`.
+fn with_ending(name: &Path, ending: &str) -> PathBuf {
+    let mut path = name.as_os_str().to_owned();
+    path.push(".");
+    path.push(ending);
+    path.into()
+}
+
+fn failure(error: GenerateError) -> Failure {
+    match error {
+        GenerateError::CommonName { .. } => Failure::from_error(ExitStatus::Usage, error)
+            .hint("--subject gives the certificate another name than the file."),
+        GenerateError::Create { ref source, .. }
+            if source.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Failure::from_error(ExitStatus::Usage, error)
+                .hint("A key is never overwritten: choose another name.")
+        }
+        _ => Failure::from_error(ExitStatus::Failure, error),
+    }
+}
+
+const TRUST: &str = "\
+The kernel trusts signatures by this key once it has the certificate:
+  UEFI db      enrol it in the firmware set-up, as DER: openssl x509 -in NAME.crt -outform der
+  MOK          mokutil --import NAME.der, then reboot (needs Secure Boot)
+  Linux 7.0+   keyctl padd asymmetric '' %keyring:.dm-verity < NAME.der, booted with
+               dm_verity.keyring_unsealed=1, then keyctl restrict_keyring %keyring:.dm-verity
+               (for layers only, not for policies)
+  own kernel   CONFIG_SYSTEM_TRUSTED_KEYS=NAME.crt";

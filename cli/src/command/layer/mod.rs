@@ -1,0 +1,23 @@
+//! `osguard layer`.
+
+mod build;
+
+use clap::Subcommand;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Turn image layers into EROFS images with their hash trees, and inspect those
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(build::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
+        match self {
+            Self::Build(arguments) => build::run(arguments, output),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `osguard node`.
+
+mod failure;
+mod list;
+mod mount;
+mod unmount;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Mount signed images on this machine so that the kernel verifies every block
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    List(list::Arguments),
+    Mount(mount::Arguments),
+    Unmount(unmount::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
+        match self {
+            Self::List(arguments) => list::run(arguments, output),
+            Self::Mount(arguments) => mount::run(arguments, output),
+            Self::Unmount(arguments) => unmount::run(arguments, output),
+        }
+    }
+}
+
+/// Where the node keeps its records and its layers.
+#[derive(Debug, clap::Args)]
+struct Places {
+    /// Where records of mounts are kept; must be empty after a reboot
+    #[arg(long, value_name = "DIR", default_value = "/run/osguard", env = "OSGUARD_STATE")]
+    state: PathBuf,
+    /// Where converted layers are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/osguard", env = "OSGUARD_STORE")]
+    store: PathBuf,
+}

@@ -1,0 +1,101 @@
+//! Which images a command works on.
+
+use libverity::digest::Digest;
+use osguard_registry::descriptor::Descriptor;
+use osguard_registry::error::{Error, ErrorKind};
+use osguard_registry::image::Image;
+use osguard_registry::place::{self, Place};
+use osguard_registry::platform::Platform;
+use osguard_registry::reference::Reference;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+
+/// Which image, and which of its platforms.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArguments {
+    /// The image: oci:DIR[:TAG] or oci:DIR@DIGEST
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// Take only these platforms of an index, such as linux/amd64 [default: all]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Vec<Platform>,
+}
+
+/// Is an image as it was found, its tag resolved once and for all.
+pub(crate) struct Found {
+    /// The reference with the digest in place of the tag.
+    pub(crate) reference: Reference,
+    /// Where it lies.
+    pub(crate) place: Box<dyn Place>,
+    /// The manifest or index.
+    pub(crate) descriptor: Descriptor,
+}
+
+impl Found {
+    /// Finds the image that `text` names.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        let reference: Reference = text.parse().map_err(|error| {
+            Failure::from_error(ExitStatus::Usage, error)
+                .hint("Images are named oci:DIR, oci:DIR:TAG or oci:DIR@sha256:….")
+        })?;
+        let place = place::open(&reference)?;
+        let descriptor = place.resolve(reference.selector())?;
+        Ok(Self { reference: reference.at(descriptor.digest), place, descriptor })
+    }
+}
+
+impl ImageArguments {
+    /// Resolves the reference.
+    pub(crate) fn find(&self) -> Result<Found, Failure> {
+        Found::parse(&self.image)
+    }
+
+    /// Reads the images of the wanted platforms; at least one.
+    pub(crate) fn images(&self, found: &Found) -> Result<Vec<Image>, Failure> {
+        if self.platform.is_empty() {
+            return Ok(Image::all(&*found.place, &found.descriptor, None)?);
+        }
+        let mut images: Vec<Image> = Vec::new();
+        for platform in &self.platform {
+            for image in Image::all(&*found.place, &found.descriptor, Some(platform))? {
+                if !images.iter().any(|known| known.manifest.digest() == image.manifest.digest()) {
+                    images.push(image);
+                }
+            }
+        }
+        Ok(images)
+    }
+}
+
+/// Returns the first twelve digits of a digest, enough to tell the layers of an image apart.
+pub(crate) fn short(digest: Digest) -> String {
+    digest.hex()[..12].to_owned()
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::NotFound => ExitStatus::NotFound,
+            ErrorKind::Usage => ExitStatus::Usage,
+            _ => ExitStatus::Failure,
+        };
+        let hint = match &error {
+            Error::Ambiguous { .. } => Some("Append :TAG or @DIGEST to the image's name."),
+            Error::DigestDiffers { .. } | Error::SizeDiffers { .. } => {
+                Some("The copy is damaged or was changed: fetch the image again.")
+            }
+            Error::IndexNotManifest { .. } => Some("Choose one with --platform."),
+            Error::NoSuchPlace { .. } | Error::NotALayout { .. } => Some(
+                "An image gets into a layout directory for example by \
+                 `skopeo copy docker://NAME oci:DIR:TAG`.",
+            ),
+            _ => None,
+        };
+        let failure = Self::from_error(status, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
