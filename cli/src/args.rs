@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Man(command::man::Arguments),
     #[command(subcommand)]
     Node(command::node::Command),
+    #[command(subcommand)]
+    Policy(command::policy::Command),
     Sign(command::sign::Arguments),
     #[command(subcommand)]
     Verity(command::verity::Command),
@@ -74,6 +76,7 @@ impl Command {
             Self::Layer(command) => command.run(output),
             Self::Man(arguments) => command::man::run(arguments),
             Self::Node(command) => command.run(output),
+            Self::Policy(command) => command.run(output),
             Self::Sign(arguments) => command::sign::run(arguments, output),
             Self::Verity(command) => command.run(output),
             Self::Verify(arguments) => command::verify::run(arguments, output),

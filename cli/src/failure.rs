@@ -69,7 +69,18 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
+    /// Writes the whole chain of causes on one line; some libraries repeat a cause in their own
+    /// message, and then it is not written again.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:#}", self.error)
+        let mut line = String::new();
+        for cause in self.error.chain() {
+            let text = cause.to_string();
+            if line.is_empty() {
+                line = text;
+            } else if !line.ends_with(&text) {
+                line = format!("{line}: {text}");
+            }
+        }
+        formatter.write_str(&line)
     }
 }

@@ -33,8 +33,11 @@ impl PassphraseArguments {
 
     /// Gets the passphrase for a new key, or `None` if it is to have none.
     pub(crate) fn for_new_key(&self, is_wanted: bool) -> Result<Option<Secret>, Failure> {
-        let path = self.passphrase_file.as_deref().unwrap_or(Path::new("the passphrase"));
-        let given = self.without_asking().map_err(|error| Failure::file(path, error))?;
+        let failed = |error| match &self.passphrase_file {
+            Some(path) => Failure::file(path, error),
+            None => Failure::file(Path::new("the passphrase"), error),
+        };
+        let given = self.without_asking().map_err(failed)?;
         if given.is_some() || !is_wanted {
             return Ok(given);
         }
@@ -43,7 +46,7 @@ impl PassphraseArguments {
             let again = ask("The same again: ")?;
             if *secret == *again { Ok(secret) } else { Err(io::Error::other("they differ")) }
         };
-        read().map(Some).map_err(|error| Failure::file(path, error))
+        read().map(Some).map_err(failed)
     }
 
     fn without_asking(&self) -> io::Result<Option<Secret>> {

@@ -6,6 +6,7 @@ pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod man;
 pub(crate) mod node;
+pub(crate) mod policy;
 pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod verity;

@@ -1,0 +1,19 @@
+//! What the errors of deployment mean for the exit code, and what to do about them.
+
+use osguard_node::deploy::DeployError;
+use osguard_node::securityfs::IpeUnavailable;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+
+/// Fails because this kernel has no IPE, or does not show it.
+pub(super) fn unavailable(error: IpeUnavailable) -> Failure {
+    Failure::from_error(ExitStatus::Failure, error)
+        .hint("Linux 6.12 or newer is needed, built with CONFIG_SECURITY_IPE and with ipe among its lsm=.")
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        Self::from_error(ExitStatus::Failure, error)
+    }
+}

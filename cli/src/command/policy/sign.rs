@@ -1,0 +1,74 @@
+//! `osguard policy sign`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use libverity::digest::Digest;
+use libverity::pkcs7::Embedding;
+use osguard_policy::sign::{SignPolicyError, sign};
+use serde::Serialize;
+
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+use crate::signing::SigningArguments;
+
+/// Sign the text of a policy so that the kernel takes it
+///
+/// The kernel accepts policies by keys in its builtin, secondary and platform keyrings.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The text of the policy
+    #[arg(value_name = "POLICY")]
+    policy: PathBuf,
+    /// The file to write, which must not exist [default: POLICY with the ending .p7b]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    signing: SigningArguments,
+}
+
+#[derive(Serialize)]
+struct SignReport {
+    name: String,
+    version: String,
+    file: PathBuf,
+    size_bytes: usize,
+    /// By which audit records name the policy.
+    digest: Digest,
+    signer: String,
+}
+
+impl Report for SignReport {
+    const SCHEMA: &'static str = "osguard.policy.sign.v1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { name, version, file, size_bytes, digest, signer } = self;
+        writeln!(out, "Policy {name} {version}, signed by {signer}: {}", file.display())?;
+        writeln!(out, "{size_bytes} bytes, {digest}")
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
+    let path = &arguments.policy;
+    let text = super::read(path)?;
+    let signer = arguments.signing.signer()?;
+    let signed = sign(&text, &*signer, Embedding::Certificate).map_err(|error| {
+        let status = match error {
+            SignPolicyError::Sign(_) => ExitStatus::Failure,
+            _ => ExitStatus::Usage,
+        };
+        Failure::from_error(status, error).context(path.display())
+    })?;
+    let file = arguments.file.clone().unwrap_or_else(|| path.with_extension("p7b"));
+    super::write_new(&file, signed.as_bytes())?;
+    output.report(&SignReport {
+        name: signed.header().name.to_string(),
+        version: signed.header().version.to_string(),
+        file,
+        size_bytes: signed.as_bytes().len(),
+        digest: signed.digest(),
+        signer: signer.certificate().subject(),
+    })?;
+    Ok(ExitStatus::Done)
+}
