@@ -1,6 +1,10 @@
 //! The virtual machine boots real kernels, trusts our certificate, and its kernel denies.
 
+use std::time::Duration;
+
+use osguard_testkit::image::{RealImage, Tree, real};
 use osguard_testkit::pki::Signer;
+use osguard_testkit::tools::ErofsUtils;
 use osguard_testkit::vm::{Kernel, Outcome, Vm};
 use osguard_testkit::{Error, Result, command, or_skip};
 
@@ -46,6 +50,65 @@ fn vm_that_panics_gives_no_result() {
     };
     let Some(console) = or_skip(console) else { return };
     assert!(console.contains("Kernel panic"), "{console}");
+}
+
+#[test]
+fn vm_reads_a_copy_of_a_directory_and_writes_to_an_empty_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(directory.path().join("below")).expect("a directory");
+    std::fs::write(directory.path().join("below/file"), "contents").expect("a file");
+    let outcome = Vm::new(Kernel::V6_12)
+        .directory_disk(directory.path())
+        .empty_disk(8)
+        .script(
+            "mkdir -p /mnt/copy /mnt/empty
+            mount -o ro /dev/vda /mnt/copy && mount /dev/vdb /mnt/empty || exit
+            step copy cp /mnt/copy/below/file /mnt/empty
+            step read cat /mnt/empty/file",
+        )
+        .run_or_skip();
+    let Some(outcome) = outcome else { return };
+    assert_eq!(outcome.step("copy").exit_code, 0, "{}", outcome.step("copy").stderr_text());
+    assert_eq!(outcome.step("read").stdout, b"contents");
+}
+
+/// GNU tar and the kernel agree on the tree of the real image, when the reference writer makes
+/// its layers: so it is the right tree to measure our own writer by.
+#[test]
+fn vm_mounts_the_real_image_of_the_reference_writer_as_gnu_tar_unpacks_it() {
+    let Some(image) = or_skip(real()) else { return };
+    let layers = tempfile::tempdir().expect("a directory");
+    let mut machine = Vm::new(Kernel::V7_2).time_limit(Duration::from_secs(240));
+    let mut mounts = String::new();
+    let mut lowers = Vec::new();
+    for (number, layer) in image.layers.iter().enumerate() {
+        let erofs = layers.path().join(number.to_string());
+        let Some(mut mkfs) = or_skip(ErofsUtils::V1_9.mkfs()) else { return };
+        mkfs.args(["--quiet", "--tar=f", "--aufs", "-Enoinline_data"]).arg(&erofs).arg(&layer.tar);
+        command::run(&mut mkfs).expect("an image");
+        machine = machine.disk(erofs);
+        let letter = char::from(b'a' + number as u8);
+        mounts +=
+            &format!("mkdir -p /run/{number}; mount -t erofs /dev/vd{letter} /run/{number}\n");
+        lowers.insert(0, format!("/run/{number}"));
+    }
+    let Some(program) = or_skip(Tree::program()) else { return };
+    let script = format!(
+        "{mounts}
+        mount -t overlay -o lowerdir={} overlay /mnt || exit
+        step hello chroot /mnt {}
+        step tree osguard-tree /mnt",
+        lowers.join(":"),
+        RealImage::PROGRAM
+    );
+    let Some(outcome) = machine.program(program).script(script).run_or_skip() else { return };
+    println!("it took {:?}", outcome.wall_time);
+    assert_eq!(outcome.step("hello").stdout_text(), "Hello, world!");
+    assert_eq!(outcome.step("tree").exit_code, 0, "{}", outcome.step("tree").stderr_text());
+    let expected = Tree::of(&image.tree).expect("a tree");
+    let found = Tree::parse(&outcome.step("tree").stdout).expect("a tree");
+    let differences = expected.differences(&found);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 fn boots_trusts_and_denies(kernel: Kernel, at_least: (u32, u32)) {

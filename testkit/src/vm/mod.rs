@@ -33,6 +33,7 @@
 //! | `OSGUARD_VM_KERNEL_6_12`, `OSGUARD_VM_KERNEL_7_2` | a directory with `lib/modules/VERSION` or `usr/lib/modules/VERSION`, and the kernel as `boot/vmlinuz-VERSION` or `vmlinuz` beside its modules |
 //! | `OSGUARD_VM_FIRMWARE` | a directory with `OVMF_CODE_4M.fd` and `OVMF_VARS_4M.fd` |
 
+mod disk;
 mod firmware;
 mod initramfs;
 mod kernel;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 use crate::cache;
 use crate::command::command;
 use crate::error::{Error, Result, or_skip};
+use disk::Disk;
 use initramfs::Initramfs;
 pub use kernel::Kernel;
 pub use outcome::{Outcome, Step};
@@ -64,12 +66,6 @@ pub struct Vm {
     script: String,
     memory_mebibytes: u32,
     time_limit: Duration,
-}
-
-#[derive(Clone, Debug)]
-struct Disk {
-    path: PathBuf,
-    writable: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -108,14 +104,30 @@ impl Vm {
     /// Its size has to be a multiple of 512 bytes; QEMU drops the rest.
     #[must_use]
     pub fn disk(mut self, path: impl Into<PathBuf>) -> Self {
-        self.disks.push(Disk { path: path.into(), writable: false });
+        self.disks.push(Disk::File { path: path.into(), writable: false });
         self
     }
 
     /// Attaches a file as a disk that the guest may write to; names go on as in [`Vm::disk`].
     #[must_use]
     pub fn writable_disk(mut self, path: impl Into<PathBuf>) -> Self {
-        self.disks.push(Disk { path: path.into(), writable: true });
+        self.disks.push(Disk::File { path: path.into(), writable: true });
+        self
+    }
+
+    /// Attaches a read-only disk with an ext4 file system that holds a copy of a directory; names
+    /// go on as in [`Vm::disk`].
+    #[must_use]
+    pub fn directory_disk(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.disks.push(Disk::Directory(directory.into()));
+        self
+    }
+
+    /// Attaches a writable disk with an empty ext4 file system of this size; names go on as in
+    /// [`Vm::disk`].
+    #[must_use]
+    pub fn empty_disk(mut self, mebibytes: u32) -> Self {
+        self.disks.push(Disk::Empty { mebibytes });
         self
     }
 
@@ -214,7 +226,7 @@ impl Vm {
         qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(at("initramfs"));
         qemu.arg("-append").arg(format!("{PARAMETERS} {}", self.parameters.join(" ")));
         for (number, disk) in self.disks.iter().enumerate() {
-            disk.attach(number, &mut qemu)?;
+            disk.attach(number, directory.path(), &mut qemu)?;
         }
         for port in ["console", "report"] {
             qemu.arg("-serial").arg(format!("file:{}", quoted(&at(port))));
@@ -253,19 +265,6 @@ impl Vm {
             }
         }
         Ok(initramfs.finish())
-    }
-}
-
-impl Disk {
-    fn attach(&self, number: usize, qemu: &mut Command) -> Result<()> {
-        let path = self.path.canonicalize().map_err(Error::io(&self.path))?;
-        qemu.arg("-drive").arg(format!(
-            "if=none,id=disk{number},format=raw,read-only={},file.locking=off,file={}",
-            if self.writable { "off" } else { "on" },
-            quoted(&path)
-        ));
-        qemu.arg("-device").arg(format!("virtio-blk-pci,drive=disk{number}"));
-        Ok(())
     }
 }
 
