@@ -141,24 +141,25 @@ impl Allocator {
         let slot_bytes = INODE_SLOT_BYTES as u32;
         // The highest fill level at which the inode still ends in the same block.
         let highest_used = (block_bytes - in_last_block) / slot_bytes * slot_bytes;
-        // One turn around the buckets, counted from above: `index % block_bytes` is the bucket.
+        // Counted from above, `index % block_bytes` being the bucket.
         let from = highest_used + block_bytes;
         let offer = |group| Some((self.fill_level(group, body_bytes, tail_bytes)?, group));
 
-        let mut best = None;
-        if total_bytes < u64::from(block_bytes) {
-            best = self.buckets[MAPPED].heads(from, block_bytes).find_map(|head| {
-                // The last mapped group has a turn of its own.
-                let is_last = !self[self[head].next].is_mapped();
-                offer(if is_last { self[head].next_in_bucket? } else { head })
-            });
-            if self.last_mapped != ANCHOR && self[self.last_mapped].kind == Kind::Metadata {
-                best = fuller(best, offer(self.last_mapped));
-            }
+        if total_bytes >= u64::from(block_bytes) {
+            // No mapped group, and only buckets in which it ends in the block that it would end in
+            // if it stood at the start of one.
+            return self.buckets[UNMAPPED].heads(from, block_bytes).find_map(offer).map(group_of);
+        }
+        let mut best = self.buckets[MAPPED].heads(from, block_bytes).find_map(|head| {
+            // The last mapped group has a turn of its own.
+            let is_last = !self[self[head].next].is_mapped();
+            offer(if is_last { self[head].next_in_bucket? } else { head })
+        });
+        if self.last_mapped != ANCHOR && self[self.last_mapped].kind == Kind::Metadata {
+            best = fuller(best, offer(self.last_mapped));
         }
         let unmapped = self.buckets[UNMAPPED].heads(from, highest_used + slot_bytes - 1);
-        best = fuller(best, { unmapped }.find_map(offer));
-        best.map(|(_, group)| group)
+        fuller(best, { unmapped }.find_map(offer)).map(group_of)
     }
 
     /// Returns how many bytes of its last block would be used if `group` took the inode, or `None`
@@ -267,6 +268,10 @@ impl std::ops::IndexMut<GroupId> for Allocator {
     fn index_mut(&mut self, group: GroupId) -> &mut Group {
         &mut self.groups[group.0.get() as usize - 1]
     }
+}
+
+fn group_of((_, group): (u32, GroupId)) -> GroupId {
+    group
 }
 
 /// Picks the offer with the higher fill level, `first` in a draw.
