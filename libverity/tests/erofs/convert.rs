@@ -5,6 +5,8 @@ use std::io::Read;
 use libverity::erofs::{ErofsError, Image, Writer};
 use libverity::tar::{TarError, TarReader};
 
+/// The UUID of all images in these tests, as text.
+pub(crate) const UUID_TEXT: &str = "11111111-2222-3333-4444-555555555555";
 /// The UUID of all images in these tests.
 pub(crate) const UUID: [u8; 16] = [
     0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33, 0x44, 0x44, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55,

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod archive;
 mod convert;
+mod generator;
 mod golden;
+mod oracle;
