@@ -89,7 +89,6 @@ impl DeviceMapper {
             Some(Errno::BUSY) => DmError::Exists { name: name.to_owned() },
             _ => request("create", name, error),
         })?;
-        crate::fault::point("device-created");
         let number = DeviceNumber { major: created.device().major, minor: created.device().minor };
         let started = self.start(name, number, table);
         if started.is_err() {
@@ -162,14 +161,16 @@ impl DeviceMapper {
         }
     }
 
-    /// Waits until there is no device `name`, at most `patience`; returns whether it came true.
+    /// Waits until the device `name` is gone with all that it used, at most `patience`; returns whether it came true.
+    ///
+    /// The kernel first forgets the name, then lets go of the devices below, and last removes the block device.
     ///
     /// # Errors
     ///
     /// Fails without root.
     pub fn wait_until_gone(&self, name: &str, patience: Duration) -> Result<bool, DmError> {
         let deadline = Instant::now() + patience;
-        while self.live_table(name)?.is_some() {
+        while self.live_table(name)?.is_some() || may_linger(name) {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -198,16 +199,13 @@ impl DeviceMapper {
             let messages = log.messages("device-mapper: ");
             return Err(refused_table(name, table, errno, messages));
         }
-        crate::fault::point("table-loaded");
         self.send(Request::Resume, name, 0).map_err(|errno| DmError::Request {
             request: "resume",
             name: name.to_owned(),
             source: errno.into(),
         })?;
-        crate::fault::point("device-resumed");
         let node = open_node(number)?;
         self.remove(name)?;
-        crate::fault::point("removal-armed");
         self.check_table(name, table)?;
         Ok(VerityDevice { name: name.to_owned(), number, node })
     }
@@ -435,6 +433,19 @@ fn errno(error: &CrateError) -> Option<Errno> {
         }
         _ => None,
     }
+}
+
+/// Tells whether a block device is, or was until a moment ago, the device `name`.
+///
+/// While a device is being removed its name cannot be read (`drivers/md/dm-sysfs.c`), so any such device may be the one.
+fn may_linger(name: &str) -> bool {
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    devices.filter(|device| device.file_name().as_encoded_bytes().starts_with(b"dm-")).any(
+        |device| match std::fs::read_to_string(device.path().join("dm/name")) {
+            Ok(found) => found.trim_end() == name,
+            Err(_) => device.path().exists(),
+        },
+    )
 }
 
 fn open_node(number: DeviceNumber) -> Result<File, DmError> {

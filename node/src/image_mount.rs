@@ -14,6 +14,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use libverity::digest::RootHash;
+
 use crate::dm::{DeviceMapper, DmError};
 use crate::layer_device::{LayerError, LayerImage, mount_layer, remove_layer};
 use crate::mount::{LOWER_LIMIT, MountError, Overlay, Upper, mount_overlay, unmount as detach};
@@ -60,7 +62,6 @@ pub fn mount(
         upper: options.upper.clone(),
     };
     locked.write(&record)?;
-    crate::fault::point("record-written");
     if let Err(error) = build(&locked, &layers, &record) {
         // Should this fail as well, the record stays, and `unmount` finishes the work.
         let _ = tear_down(&locked, &record);
@@ -68,7 +69,6 @@ pub fn mount(
     }
     record.phase = Phase::Mounted;
     locked.write(&record)?;
-    crate::fault::point("record-completed");
     Ok(record)
 }
 
@@ -227,12 +227,12 @@ pub enum ImageMountError {
         file_system: String,
     },
     /// A layer has no signature, and that was not allowed.
-    #[error("the layer {image} with the root hash {name} has no signature", image = image.display())]
+    #[error("the layer {image} has no signature for its root hash {root_hash}", image = image.display())]
     Unsigned {
         /// The image file of the layer.
         image: PathBuf,
-        /// The layer.
-        name: LayerName,
+        /// Its root hash.
+        root_hash: RootHash,
     },
 }
 
@@ -246,7 +246,10 @@ fn unique_layers<'a>(
     if let Some(layer) = unsigned
         && !options.allow_unsigned
     {
-        return Err(ImageMountError::Unsigned { image: layer.image.clone(), name: layer.name() });
+        return Err(ImageMountError::Unsigned {
+            image: layer.image.clone(),
+            root_hash: layer.root_hash.clone(),
+        });
     }
     let mut seen = std::collections::HashSet::new();
     let mut unique: Vec<_> =
@@ -269,7 +272,6 @@ fn build(
         std::fs::create_dir(target)
             .map_err(|source| ImageMountError::Target { target: target.clone(), source })?;
     }
-    crate::fault::point("target-made");
     let mapper = DeviceMapper::open()?;
     let failed = |layer: &LayerImage| {
         let name = layer.name();
@@ -279,12 +281,10 @@ fn build(
     for layer in layers {
         devices.push(layer.activate(&mapper).map_err(failed(layer))?);
     }
-    crate::fault::point("devices-made");
     for (layer, device) in layers.iter().zip(&devices) {
         let directory = locked.directory().layer(&layer.name());
         mount_layer(device, &directory).map_err(failed(layer))?;
     }
-    crate::fault::point("layers-mounted");
     let mut lowers: Vec<_> =
         layers.iter().rev().map(|layer| locked.directory().layer(&layer.name())).collect();
     if lowers.len() == 1 && record.upper.is_none() {
@@ -294,7 +294,6 @@ fn build(
     let upper = record.upper.as_ref();
     let upper = upper.map(|upper| Upper { directory: &upper.directory, work: &upper.work });
     mount_overlay(&Overlay { source: &source, lowers: &lowers, upper }, target)?;
-    crate::fault::point("overlay-mounted");
     Ok(())
 }
 
@@ -306,7 +305,6 @@ fn tear_down(locked: &LockedState, record: &MountRecord) -> Result<Unmounted, Im
         .is_some_and(|mount| mount.file_system == "overlay" && mount.source == *source)
     {
         detach(&record.target)?;
-        crate::fault::point("overlay-unmounted");
     }
     let others: Vec<_> = locked
         .directory()
@@ -345,7 +343,6 @@ fn tear_down(locked: &LockedState, record: &MountRecord) -> Result<Unmounted, Im
             _ => {}
         }
     }
-    crate::fault::point("record-remaining");
     locked.remove(&record.target)?;
     Ok(unmounted)
 }
@@ -484,7 +481,7 @@ mod tests {
         let mut options = MountOptions::default();
         assert!(matches!(
             unique_layers(&layers, &options),
-            Err(ImageMountError::Unsigned { name, .. }) if name == layers[1].name()
+            Err(ImageMountError::Unsigned { root_hash, .. }) if root_hash == layers[1].root_hash
         ));
         options.allow_unsigned = true;
         assert_eq!(unique_layers(&layers, &options).unwrap().len(), 2);

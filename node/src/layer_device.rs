@@ -13,11 +13,10 @@ use libverity::verity::{
 
 use crate::dm::{DeviceMapper, DmError, VerityDevice};
 use crate::keyring::{KeyringError, ThreadKey};
-use crate::loop_device::{LoopDevice, LoopError, backing_file, wait_until_freed};
+use crate::loop_device::{LoopDevice, LoopError};
 use crate::mount::{MountError, mount_erofs, unmount};
 use crate::mount_table::{MountTable, MountTableError};
 use crate::record::{LayerName, LayerRecord};
-use crate::table_check::Target;
 
 /// Describes a layer that is to be mounted: an EROFS image with its hash tree, and what is known about it from elsewhere.
 ///
@@ -72,7 +71,6 @@ impl LayerImage {
         }
         let block_size = self.parameters.data_block_size.min(self.parameters.hash_block_size);
         let attached = LoopDevice::attach(&self.image, block_size.bytes())?;
-        crate::fault::point("loop-attached");
         table.data_device = attached.number().into();
         table.hash_device = attached.number().into();
         let key = match (&self.signature, &table.options.signature_key) {
@@ -130,7 +128,6 @@ impl LayerImage {
             root_hash: self.root_hash.clone(),
             source,
         })?;
-        crate::fault::point("device-read");
         if block[MAGIC_OFFSET..][..4] != EROFS_MAGIC.to_le_bytes() {
             return Err(LayerError::NotErofs { image: self.image.clone() });
         }
@@ -164,9 +161,7 @@ pub fn mount_layer(device: &VerityDevice, directory: &Path) -> Result<(), LayerE
         }
         _ => {}
     }
-    crate::fault::point("layer-directory-made");
     mount_erofs(&device.path(), directory)?;
-    crate::fault::point("layer-mounted");
     Ok(())
 }
 
@@ -184,16 +179,8 @@ pub fn remove_layer(
     directory: &Path,
 ) -> Result<bool, LayerError> {
     let device = name.device();
-    let live = match mapper {
-        Some(mapper) => mapper.live_table(&device)?,
-        None => None,
-    };
-    let target = live.as_ref().and_then(|live| live.targets.first());
-    let loop_device = target.and_then(Target::data_device);
-    let image = loop_device.and_then(backing_file);
     while MountTable::read()?.at(directory).is_some_and(|mount| mount.file_system == "erofs") {
         unmount(directory)?;
-        crate::fault::point("layer-unmounted");
     }
     match std::fs::remove_dir(directory) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -202,15 +189,9 @@ pub fn remove_layer(
         _ => {}
     }
     let Some(mapper) = mapper else { return Ok(true) };
+    // A device that was being removed already is waited for all the same.
     mapper.remove(&device)?;
-    crate::fault::point("device-removed");
-    if !mapper.wait_until_gone(&device, PATIENCE)? {
-        return Ok(false);
-    }
-    match (loop_device, image) {
-        (Some(number), Some(image)) => Ok(wait_until_freed(number, &image, PATIENCE)),
-        _ => Ok(true),
-    }
+    Ok(mapper.wait_until_gone(&device, PATIENCE)?)
 }
 
 /// Says why a layer is not mounted, or still is.

@@ -20,7 +20,6 @@
 pub mod deploy;
 pub mod device_number;
 pub mod dm;
-mod fault;
 pub mod image_mount;
 pub mod image_store;
 pub mod kernel_log;

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, ioctl};
@@ -79,27 +78,6 @@ impl LoopDevice {
     pub fn node(&self) -> &File {
         &self.node
     }
-}
-
-/// Reads which file is attached to the loop device `number`; `None` means that it is free.
-///
-/// The kernel writes ` (deleted)` behind the name of a file that was unlinked.
-pub fn backing_file(number: DeviceNumber) -> Option<PathBuf> {
-    let attribute = format!("/sys/dev/block/{number}/loop/backing_file");
-    let text = std::fs::read_to_string(attribute).ok()?;
-    Some(PathBuf::from(text.trim_end_matches('\n')))
-}
-
-/// Waits until the loop device `number` no longer holds `image`, at most `patience`; returns whether it came true.
-pub fn wait_until_freed(number: DeviceNumber, image: &Path, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
-    while backing_file(number).as_deref() == Some(image) {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    true
 }
 
 /// Says why no loop device was attached.

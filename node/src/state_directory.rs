@@ -153,7 +153,6 @@ impl LockedState {
         let written = File::create(&beside).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_all()?;
-            crate::fault::point("record-beside");
             std::fs::rename(&beside, &path)
         });
         written.map_err(|source| {
