@@ -73,6 +73,27 @@ impl<R: Read> BlobReader<R> {
         }
     }
 
+    /// Hands the whole blob to `write`, piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// Returns what `write` returns, and what reading returns: a piece that was handed out before
+    /// is not to be used then.
+    pub fn copy_to(
+        &mut self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut buffer = vec![0; COPY_BUFFER_BYTES];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => write(&buffer[..read])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::from_read(&self.object, error)),
+            }
+        }
+    }
+
     fn read_checked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let limit = usize::try_from(self.remaining_bytes).unwrap_or(usize::MAX).min(buffer.len());
         let read = if limit == 0 { 0 } else { self.content.read(&mut buffer[..limit])? };
@@ -158,6 +179,9 @@ enum State {
     Failed,
     Reading,
 }
+
+/// How much of a blob is copied at once: hashed while it is still in the second-level cache.
+const COPY_BUFFER_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ pub mod image;
 pub mod layout;
 pub mod manifest;
 pub mod media_type;
+mod partial;
 pub mod place;
 pub mod platform;
 pub mod reference;

@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use libverity::digest::Digest;
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use super::storage::{INDEX, MARKER, OpenError};
+use crate::partial::{PartialFile, remove_leftovers};
 
 /// Is an open layout directory.
 ///
@@ -44,23 +46,37 @@ impl Files {
 
     /// Tells whether there is nothing in the directory but what an interrupted creation left.
     pub(super) fn is_unused(&self) -> io::Result<bool> {
-        Ok(self.names()?.iter().all(|name| is_partial(name)))
+        for entry in Dir::read_from(&self.root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." && !name.starts_with(PARTIAL_PREFIX.as_bytes()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Creates `oci-layout`, without which nothing else is looked at and nobody can lock.
     pub(super) fn create_marker(&self, content: &[u8]) -> io::Result<()> {
-        loop {
-            let mut partial = self.new_partial()?;
-            partial.file.write_all(content)?;
-            fs::fsync(&partial.file)?;
-            match fs::linkat(&self.root, &partial.name, &self.root, MARKER, AtFlags::empty()) {
-                // Two creators at once write the same bytes.
-                Ok(()) | Err(Errno::EXIST) => return Ok(()),
-                // Someone tidied up before this file was locked.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let mut partial = self.partial()?;
+        partial.file.write_all(content)?;
+        match partial.link(MARKER) {
+            // Two creators at once write the same bytes.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
         }
+    }
+
+    /// Creates a file that nobody looks at before it is published.
+    pub(super) fn partial(&self) -> io::Result<PartialFile> {
+        PartialFile::create(&self.root, PARTIAL_PREFIX)
+    }
+
+    /// Puts a finished file in the place of a blob.
+    ///
+    /// The name is made durable by the next [`Lock::replace_index`], before anything refers to it.
+    pub(super) fn publish_blob(&self, partial: PartialFile, digest: &Digest) -> io::Result<()> {
+        partial.replace(self.blobs()?, &digest.hex())
     }
 
     /// Waits until no other process or thread changes the layout, and keeps them out.
@@ -71,15 +87,6 @@ impl Files {
         let marker = self.open_beneath(MARKER, OFlags::RDONLY)?;
         rustix::io::retry_on_intr(|| fs::flock(&marker, FlockOperation::LockExclusive))?;
         Ok(Lock { files: self, _marker: marker })
-    }
-
-    /// Puts a finished file in the place of a blob.
-    ///
-    /// The name is made durable by the next [`Lock::replace_index`], before anything refers to it.
-    pub(super) fn publish_blob(&self, partial: Partial<'_>, digest: &Digest) -> io::Result<()> {
-        fs::fsync(&partial.file)?;
-        let blobs = self.blobs()?;
-        partial.rename(&blobs, &digest.hex())
     }
 
     fn blobs(&self) -> io::Result<OwnedFd> {
@@ -98,46 +105,6 @@ impl Files {
             fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
         })
     }
-
-    fn new_partial(&self) -> io::Result<Partial<'_>> {
-        loop {
-            let serial = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{PARTIAL_PREFIX}{}-{serial}", std::process::id());
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            match fs::openat(&self.root, &name, flags, Mode::from_raw_mode(0o666)) {
-                Ok(file) => {
-                    return Ok(Partial { file: File::from(file), name, files: self, done: false });
-                }
-                // Another machine or container may have used the same process number.
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.root)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-}
-
-/// Says why a file of a layout cannot be opened.
-#[derive(Debug)]
-pub(super) enum OpenError {
-    /// The operating system refused it.
-    Io(io::Error),
-    /// There is no such file.
-    Missing,
-    /// It is a directory, a device or a pipe.
-    NotAFile,
-    /// It is a symbolic link that leads out of the layout, or in circles.
-    Outside,
 }
 
 /// Keeps other writers out of a layout until it is dropped.
@@ -147,86 +114,19 @@ pub(super) struct Lock<'a> {
     _marker: OwnedFd,
 }
 
-impl<'a> Lock<'a> {
-    /// Creates a file that nobody looks at until it is renamed, and that is gone when it is not.
-    pub(super) fn partial(&self) -> io::Result<Partial<'a>> {
-        let partial = self.files.new_partial()?;
-        // Its lock tells the files of living writers from those that a killed one has left.
-        fs::flock(&partial.file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(partial)
-    }
-
-    /// Writes a new `index.json` after everything that it refers to is durable.
+impl Lock<'_> {
+    /// Writes a new `index.json` after everything that it refers to is durable, and tidies up
+    /// after writers that were killed.
     pub(super) fn replace_index(&self, content: &[u8]) -> io::Result<()> {
+        remove_leftovers(&self.files.root, PARTIAL_PREFIX);
         fs::fsync(self.files.blobs()?)?;
-        let mut partial = self.partial()?;
+        let mut partial = self.files.partial()?;
         partial.file.write_all(content)?;
-        fs::fsync(&partial.file)?;
-        partial.rename(&self.files.root, INDEX)?;
+        partial.replace(&self.files.root, INDEX)?;
         Ok(fs::fsync(&self.files.root)?)
     }
-
-    /// Removes the unfinished files of writers that were killed.
-    pub(super) fn remove_leftovers(&self) -> io::Result<()> {
-        for name in self.files.names()?.iter().filter(|name| is_partial(name)) {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let Ok(file) = fs::openat(&self.files.root, name, flags, Mode::empty()) else {
-                continue;
-            };
-            if fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                match fs::unlinkat(&self.files.root, name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
 }
-
-/// Is a file that is being written; it is removed unless it gets its final name.
-#[derive(Debug)]
-pub(super) struct Partial<'a> {
-    pub(super) file: File,
-    name: String,
-    files: &'a Files,
-    done: bool,
-}
-
-impl Partial<'_> {
-    fn rename(mut self, directory: &OwnedFd, name: &str) -> io::Result<()> {
-        fs::renameat(&self.files.root, &self.name, directory, name)?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            // The next writer tries again.
-            let _ = fs::unlinkat(&self.files.root, &self.name, AtFlags::empty());
-        }
-    }
-}
-
-/// Returns the path of a blob within a layout.
-pub(super) fn blob_path(digest: &Digest) -> String {
-    format!("{BLOBS}/{}", digest.hex())
-}
-
-/// The file that makes a directory a layout.
-pub(super) const MARKER: &str = "oci-layout";
-
-/// The file that lists the images.
-pub(super) const INDEX: &str = "index.json";
 
 const BLOBS: &str = "blobs/sha256";
 
 const PARTIAL_PREFIX: &str = ".osguard-partial-";
-
-fn is_partial(name: &str) -> bool {
-    name.starts_with(PARTIAL_PREFIX)
-}
-
-static NEXT_PARTIAL: AtomicU64 = AtomicU64::new(0);

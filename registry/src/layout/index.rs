@@ -17,7 +17,7 @@ use crate::tag::Tag;
 /// Source: OCI image specification, `image-layout.md`, "index.json file".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LayoutIndex {
+pub(crate) struct LayoutIndex {
     schema_version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<MediaType>,
@@ -28,7 +28,7 @@ pub(super) struct LayoutIndex {
 }
 
 impl LayoutIndex {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             media_type: Some(MediaType::OCI_INDEX),
@@ -37,7 +37,7 @@ impl LayoutIndex {
         }
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let index: Self =
             serde_json::from_slice(bytes).map_err(|source| ManifestError::Json { source })?;
         if index.schema_version != SCHEMA_VERSION {
@@ -55,7 +55,7 @@ impl LayoutIndex {
     }
 
     /// Returns the bytes to be written, which must not be longer than what can be read again.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
         let bytes = serde_json::to_vec(self).map_err(|source| ManifestError::Json { source })?;
         if bytes.len() as u64 > MAX_INDEX_BYTES {
             return Err(ManifestError::TooLong {
@@ -66,17 +66,17 @@ impl LayoutIndex {
         Ok(bytes)
     }
 
-    pub(super) fn entries(&self) -> &[Descriptor] {
+    pub(crate) fn entries(&self) -> &[Descriptor] {
         &self.manifests
     }
 
     /// Returns the entry of that digest, if there is one.
-    pub(super) fn entry(&self, digest: &Digest) -> Option<&Descriptor> {
+    pub(crate) fn entry(&self, digest: &Digest) -> Option<&Descriptor> {
         self.manifests.iter().find(|entry| entry.digest == *digest)
     }
 
     /// Returns the entries with that tag, one for each digest.
-    pub(super) fn tagged(&self, tag: &Tag) -> Vec<&Descriptor> {
+    pub(crate) fn tagged(&self, tag: &Tag) -> Vec<&Descriptor> {
         let mut seen = BTreeSet::new();
         let entries = self.manifests.iter();
         entries
@@ -86,13 +86,13 @@ impl LayoutIndex {
     }
 
     /// Returns all tags, as they are written.
-    pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
         self.manifests.iter().filter_map(|entry| entry.annotation(REF_NAME))
     }
 
     /// Lists `descriptor` under `tag` alone, whatever had the tag before; that one stays in the
     /// list without a tag. Returns whether anything changed.
-    pub(super) fn tag(&mut self, descriptor: &Descriptor, tag: &Tag) -> bool {
+    pub(crate) fn tag(&mut self, descriptor: &Descriptor, tag: &Tag) -> bool {
         let mut entry = descriptor.clone();
         entry.annotations.insert(REF_NAME.to_owned(), tag.as_str().to_owned());
         let holders: Vec<usize> = (0..self.manifests.len())
@@ -123,7 +123,7 @@ impl LayoutIndex {
     }
 
     /// Lists `descriptor` unless it is listed already. Returns whether anything changed.
-    pub(super) fn add(&mut self, descriptor: &Descriptor) -> bool {
+    pub(crate) fn add(&mut self, descriptor: &Descriptor) -> bool {
         let is_new = self.entry(&descriptor.digest).is_none();
         if is_new {
             self.manifests.push(descriptor.clone());
@@ -133,15 +133,15 @@ impl LayoutIndex {
 }
 
 /// Returns the names under which an entry may be asked for.
-pub(super) fn names(entry: &Descriptor) -> impl Iterator<Item = &str> {
+pub(crate) fn names(entry: &Descriptor) -> impl Iterator<Item = &str> {
     [REF_NAME, CONTAINERD_NAME].into_iter().filter_map(|key| entry.annotation(key))
 }
 
 /// The longest `index.json` that is read or written: about 14,000 entries of 300 bytes.
-pub(super) const MAX_INDEX_BYTES: u64 = MAX_MANIFEST_BYTES;
+pub(crate) const MAX_INDEX_BYTES: u64 = MAX_MANIFEST_BYTES;
 
 /// The annotation that holds a tag.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The annotation with the whole reference, in layouts that containerd or Docker exported; there
 /// two images may share a tag.
