@@ -181,7 +181,9 @@ pub enum Error {
         found: MediaType,
     },
     /// This kind of place cannot be used yet.
-    #[error("{reference}: only layout directories (oci:DIR) can be used so far")]
+    #[error(
+        "{reference}: registries cannot be used yet; take a layout directory (oci:DIR) or an archive (oci-archive:FILE)"
+    )]
     UnsupportedPlace {
         /// The reference as it was given.
         reference: String,

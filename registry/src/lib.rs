@@ -1,10 +1,10 @@
 //! OCI images wherever they lie, and their signature artifacts.
 //!
 //! An image is named by a [`Reference`](reference::Reference) and lies in a
-//! [`Place`](place::Place): a layout directory today, an archive file or a registry by the same
-//! interface. Everything read from a place is foreign: manifests and configurations are bounded,
-//! parsed into types and kept with the very bytes that were hashed; blobs are hashed while they
-//! stream by, and their last bytes are handed out only after the digest was found right.
+//! [`Place`](place::Place): a layout directory, or an archive of one. Everything read from a place
+//! is foreign: manifests and configurations are bounded, parsed into types and kept with the very
+//! bytes that were hashed; blobs are hashed while they stream by, and their last bytes are handed
+//! out only after the digest was found right.
 //!
 //! ```text
 //! reference ──▶ place.resolve ──▶ descriptor ──▶ image::load ──▶ layers ──▶ place.blob
@@ -14,6 +14,7 @@
 //!
 //! A tag is resolved once; from then on the work is done on the digest.
 
+pub mod archive;
 pub mod artifact;
 pub mod blob;
 pub mod config;

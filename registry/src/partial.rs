@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{self, AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 /// Is a file that is being written under a name of its own; it is removed unless it is given its
 /// final name.
@@ -22,11 +23,11 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Creates a file in `directory` whose name begins with `prefix`.
-    pub(crate) fn create(directory: impl AsFd, prefix: &str) -> io::Result<Self> {
+    /// Creates a file in `directory`.
+    pub(crate) fn create(directory: impl AsFd) -> io::Result<Self> {
         let directory = File::from(directory.as_fd().try_clone_to_owned()?);
         loop {
-            let name = format!("{prefix}{:016x}", random());
+            let name = format!("{PREFIX}{:016x}", random());
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = match fs::openat(&directory, &name, flags, Mode::from_raw_mode(0o666)) {
                 Ok(file) => File::from(file),
@@ -44,7 +45,7 @@ impl PartialFile {
     }
 
     /// Makes the content durable and gives the file its final name, which replaces what has it.
-    pub(crate) fn replace(mut self, directory: impl AsFd, name: &str) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, directory: impl AsFd, name: impl Arg) -> io::Result<()> {
         fs::fsync(&self.file)?;
         fs::renameat(&self.directory, &self.name, directory, name)?;
         self.has_final_name = true;
@@ -56,7 +57,7 @@ impl PartialFile {
     /// # Errors
     ///
     /// Fails with [`io::ErrorKind::AlreadyExists`] if there is a file of that name.
-    pub(crate) fn link(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn link(&self, name: impl Arg) -> io::Result<()> {
         fs::fsync(&self.file)?;
         Ok(fs::linkat(&self.directory, &self.name, &self.directory, name, AtFlags::empty())?)
     }
@@ -71,14 +72,14 @@ impl Drop for PartialFile {
     }
 }
 
-/// Removes the files in `directory` that killed writers have left under names that begin with
-/// `prefix`. What cannot be removed is left for another time.
-pub(crate) fn remove_leftovers(directory: impl AsFd, prefix: &str) {
+/// Removes the files in `directory` that killed writers have left. What cannot be removed is left
+/// for another time.
+pub(crate) fn remove_leftovers(directory: impl AsFd) {
     let directory = directory.as_fd();
     let Ok(entries) = Dir::read_from(directory) else { return };
     for entry in entries.map_while(Result::ok) {
         let name = entry.file_name();
-        if !name.to_bytes().starts_with(prefix.as_bytes()) {
+        if !is_partial(name.to_bytes()) {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -90,11 +91,18 @@ pub(crate) fn remove_leftovers(directory: impl AsFd, prefix: &str) {
     }
 }
 
+/// Tells whether a file of that name is one that is being written, or was.
+pub(crate) fn is_partial(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
+}
+
 /// Returns a number that no other process will hit upon; the standard library seeds its hash maps
 /// with such.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+const PREFIX: &str = ".osguard-partial-";
 
 #[cfg(test)]
 mod tests {
@@ -106,15 +114,15 @@ mod tests {
     fn only_finished_files_keep_a_name() {
         let place = tempfile::tempdir().unwrap();
         let directory = File::open(place.path()).unwrap();
-        drop(PartialFile::create(&directory, ".x-").unwrap());
+        drop(PartialFile::create(&directory).unwrap());
         assert_eq!(place.path().read_dir().unwrap().count(), 0);
 
-        let mut partial = PartialFile::create(&directory, ".x-").unwrap();
+        let mut partial = PartialFile::create(&directory).unwrap();
         partial.file.write_all(b"done").unwrap();
         partial.replace(&directory, "final").unwrap();
         assert_eq!(std::fs::read(place.path().join("final")).unwrap(), b"done");
 
-        let partial = PartialFile::create(&directory, ".x-").unwrap();
+        let partial = PartialFile::create(&directory).unwrap();
         let error = partial.link("final").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         partial.link("other").unwrap();
@@ -126,14 +134,14 @@ mod tests {
     fn only_what_dead_writers_have_left_is_removed() {
         let place = tempfile::tempdir().unwrap();
         let directory = File::open(place.path()).unwrap();
-        let alive = PartialFile::create(&directory, ".x-").unwrap();
-        std::fs::write(place.path().join(".x-dead"), b"half").unwrap();
-        std::fs::write(place.path().join("x-else"), b"").unwrap();
-        remove_leftovers(&directory, ".x-");
+        let alive = PartialFile::create(&directory).unwrap();
+        std::fs::write(place.path().join(".osguard-partial-dead"), b"half").unwrap();
+        std::fs::write(place.path().join("zz"), b"").unwrap();
+        remove_leftovers(&directory);
         let mut left: Vec<_> =
             place.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [alive.name.as_str(), "x-else"]);
+        assert_eq!(left, [alive.name.as_str(), "zz"]);
     }
 
     #[test]
@@ -145,9 +153,9 @@ mod tests {
                 let directory = &directory;
                 scope.spawn(move || {
                     for round in 0..100 {
-                        let partial = PartialFile::create(directory, ".x-").unwrap();
-                        remove_leftovers(directory, ".x-");
-                        partial.replace(directory, &format!("{writer}-{round}")).unwrap();
+                        let mut partial = PartialFile::create(directory).unwrap();
+                        remove_leftovers(directory);
+                        partial.replace(directory, format!("{writer}-{round}")).unwrap();
                     }
                 });
             }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use crate::archive::Archive;
 use crate::blob::BlobReader;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
@@ -116,10 +117,9 @@ pub enum Pushed {
 /// the kinds of places that cannot be used yet.
 pub fn open(reference: &Reference) -> Result<Box<dyn Place>, Error> {
     match reference {
+        Reference::Archive { file, .. } => Ok(Box::new(Archive::open(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::open(directory)?)),
-        Reference::Archive { .. } | Reference::Registry(_) => {
-            Err(Error::UnsupportedPlace { reference: reference.to_string() })
-        }
+        Reference::Registry(_) => Err(Error::UnsupportedPlace { reference: reference.to_string() }),
     }
 }
 
@@ -131,9 +131,8 @@ pub fn open(reference: &Reference) -> Result<Box<dyn Place>, Error> {
 /// [`Error::UnsupportedPlace`] for the kinds of places that cannot be used yet.
 pub fn create(reference: &Reference) -> Result<Box<dyn Place>, Error> {
     match reference {
+        Reference::Archive { file, .. } => Ok(Box::new(Archive::create(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::create(directory)?)),
-        Reference::Archive { .. } | Reference::Registry(_) => {
-            Err(Error::UnsupportedPlace { reference: reference.to_string() })
-        }
+        Reference::Registry(_) => Err(Error::UnsupportedPlace { reference: reference.to_string() }),
     }
 }

@@ -8,7 +8,7 @@ use libverity::digest::Digest;
 use super::files::Files;
 use super::index::LayoutIndex;
 use super::storage::{
-    IndexChange, MARKER_CONTENT, OpenError, Storage, blob_path, check_marker, index_bytes,
+    IndexChange, MARKER_CONTENT, Opened, Storage, blob_path, check_marker, index_bytes,
 };
 use crate::blob::BlobReader;
 use crate::error::Error;
@@ -89,7 +89,7 @@ impl Storage for Layout {
         name_of(&self.directory)
     }
 
-    fn open_file(&self, path: &str) -> Result<(Box<dyn Read + Send>, u64), OpenError> {
+    fn open_file(&self, path: &str) -> Opened {
         let (file, size_bytes) = self.files.open_file(path)?;
         Ok((Box::new(file), size_bytes))
     }

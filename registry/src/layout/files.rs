@@ -11,7 +11,7 @@ use rustix::fs::{self, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags
 use rustix::io::Errno;
 
 use super::storage::{INDEX, MARKER, OpenError};
-use crate::partial::{PartialFile, remove_leftovers};
+use crate::partial::{PartialFile, is_partial, remove_leftovers};
 
 /// Is an open layout directory.
 ///
@@ -49,7 +49,7 @@ impl Files {
         for entry in Dir::read_from(&self.root)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." && !name.starts_with(PARTIAL_PREFIX.as_bytes()) {
+            if name != b"." && name != b".." && !is_partial(name) {
                 return Ok(false);
             }
         }
@@ -69,14 +69,14 @@ impl Files {
 
     /// Creates a file that nobody looks at before it is published.
     pub(super) fn partial(&self) -> io::Result<PartialFile> {
-        PartialFile::create(&self.root, PARTIAL_PREFIX)
+        PartialFile::create(&self.root)
     }
 
     /// Puts a finished file in the place of a blob.
     ///
     /// The name is made durable by the next [`Lock::replace_index`], before anything refers to it.
-    pub(super) fn publish_blob(&self, partial: PartialFile, digest: &Digest) -> io::Result<()> {
-        partial.replace(self.blobs()?, &digest.hex())
+    pub(super) fn publish_blob(&self, mut partial: PartialFile, digest: &Digest) -> io::Result<()> {
+        partial.replace(self.blobs()?, digest.hex())
     }
 
     /// Waits until no other process or thread changes the layout, and keeps them out.
@@ -118,7 +118,7 @@ impl Lock<'_> {
     /// Writes a new `index.json` after everything that it refers to is durable, and tidies up
     /// after writers that were killed.
     pub(super) fn replace_index(&self, content: &[u8]) -> io::Result<()> {
-        remove_leftovers(&self.files.root, PARTIAL_PREFIX);
+        remove_leftovers(&self.files.root);
         fs::fsync(self.files.blobs()?)?;
         let mut partial = self.files.partial()?;
         partial.file.write_all(content)?;
@@ -128,5 +128,3 @@ impl Lock<'_> {
 }
 
 const BLOBS: &str = "blobs/sha256";
-
-const PARTIAL_PREFIX: &str = ".osguard-partial-";

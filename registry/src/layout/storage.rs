@@ -21,7 +21,7 @@ pub(crate) trait Storage: Send + Sync {
     fn place_name(&self) -> String;
 
     /// Opens the file at `path` within the layout and returns its length in bytes.
-    fn open_file(&self, path: &str) -> Result<(Box<dyn Read + Send>, u64), OpenError>;
+    fn open_file(&self, path: &str) -> Opened;
 
     /// Stores what is left to read of `blob`, if it turns out to be right; a file that is there
     /// already is replaced.
@@ -37,8 +37,7 @@ pub(crate) trait Storage: Send + Sync {
 
     /// Reads the index.
     fn index(&self) -> Result<LayoutIndex, Error> {
-        let bytes = read_small_file(self, INDEX, MAX_INDEX_BYTES)?;
-        LayoutIndex::parse(&bytes).map_err(|source| index_error(self, source))
+        read_index(&self.place_name(), self.open_file(INDEX))
     }
 
     /// As [`Place::finish`].
@@ -93,7 +92,9 @@ impl<S: Storage> Place for S {
         match self.open_file(&blob_path(&descriptor.digest)) {
             Ok((_, size_bytes)) => Ok(size_bytes == descriptor.size),
             Err(OpenError::Missing) => Ok(false),
-            Err(error) => Err(open_error(self, &format!("blob {}", descriptor.digest), error)),
+            Err(error) => {
+                Err(open_error(&self.place_name(), &format!("blob {}", descriptor.digest), error))
+            }
         }
     }
 
@@ -176,6 +177,9 @@ impl IndexChange {
     }
 }
 
+/// Is a file of a layout with its length in bytes, or why it cannot be opened.
+pub(crate) type Opened = Result<(Box<dyn Read + Send>, u64), OpenError>;
+
 /// Says why a file of a layout cannot be opened.
 #[derive(Debug)]
 pub(crate) enum OpenError {
@@ -191,8 +195,9 @@ pub(crate) enum OpenError {
 
 /// Checks that there is a layout, and one of the only version.
 pub(crate) fn check_marker(storage: &(impl Storage + ?Sized)) -> Result<(), Error> {
-    let bytes = read_small_file(storage, MARKER, MAX_MARKER_BYTES)?;
-    let not_a_layout = |reason| Error::NotALayout { place: storage.place_name(), reason };
+    let place = storage.place_name();
+    let bytes = read_small_file(&place, MARKER, storage.open_file(MARKER), MAX_MARKER_BYTES)?;
+    let not_a_layout = |reason| Error::NotALayout { place: place.clone(), reason };
     let marker: Marker = serde_json::from_slice(&bytes)
         .map_err(|error| not_a_layout(format!("{MARKER} is not valid: {error}")))?;
     if marker.image_layout_version != LAYOUT_VERSION {
@@ -209,7 +214,7 @@ pub(crate) fn index_bytes(
     storage: &(impl Storage + ?Sized),
     index: &LayoutIndex,
 ) -> Result<Vec<u8>, Error> {
-    index.to_bytes().map_err(|source| index_error(storage, source))
+    index.to_bytes().map_err(|source| index_error(&storage.place_name(), source))
 }
 
 /// Returns the path of a blob within a layout.
@@ -217,19 +222,26 @@ pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
+/// Reads the index from its opened file.
+pub(crate) fn read_index(place: &str, opened: Opened) -> Result<LayoutIndex, Error> {
+    let bytes = read_small_file(place, INDEX, opened, MAX_INDEX_BYTES)?;
+    LayoutIndex::parse(&bytes).map_err(|source| index_error(place, source))
+}
+
 /// Reads one of the two files at the top of a layout.
 fn read_small_file(
-    storage: &(impl Storage + ?Sized),
+    place: &str,
     path: &str,
+    opened: Opened,
     limit_bytes: u64,
 ) -> Result<Vec<u8>, Error> {
-    let (file, size_bytes) = storage.open_file(path).map_err(|error| match error {
+    let (file, size_bytes) = opened.map_err(|error| match error {
         OpenError::Missing => {
-            Error::NotALayout { place: storage.place_name(), reason: format!("it has no {path}") }
+            Error::NotALayout { place: place.to_owned(), reason: format!("it has no {path}") }
         }
-        error => open_error(storage, path, error),
+        error => open_error(place, path, error),
     })?;
-    let object = format!("{path} of {}", storage.place_name());
+    let object = format!("{path} of {place}");
     let mut bytes = Vec::new();
     // The file may grow while it is read.
     let read = if size_bytes > limit_bytes {
@@ -254,7 +266,7 @@ fn open_blob(
     let object = format!("{kind} {digest}");
     let (file, found_bytes) = storage
         .open_file(&blob_path(digest))
-        .map_err(|error| open_error(storage, &object, error))?;
+        .map_err(|error| open_error(&storage.place_name(), &object, error))?;
     let object = format!("{object} in {}", storage.place_name());
     let expected_bytes = size_bytes.unwrap_or(found_bytes);
     if found_bytes != expected_bytes {
@@ -344,8 +356,8 @@ fn choices(entries: &[&Descriptor]) -> Vec<String> {
     entries.iter().take(MAX_CHOICES_SHOWN).map(choice).collect()
 }
 
-fn open_error(storage: &(impl Storage + ?Sized), object: &str, error: OpenError) -> Error {
-    let place = storage.place_name();
+fn open_error(place: &str, object: &str, error: OpenError) -> Error {
+    let place = place.to_owned();
     match error {
         OpenError::Io(source) => {
             Error::Io { action: "open", object: format!("{object} in {place}"), source }
@@ -364,8 +376,8 @@ fn manifest_error(storage: &impl Storage, digest: &Digest, source: ManifestError
     Error::Manifest { object: format!("{digest} in {}", storage.place_name()), source }
 }
 
-fn index_error(storage: &(impl Storage + ?Sized), source: ManifestError) -> Error {
-    Error::Manifest { object: format!("{INDEX} of {}", storage.place_name()), source }
+fn index_error(place: &str, source: ManifestError) -> Error {
+    Error::Manifest { object: format!("{INDEX} of {place}"), source }
 }
 
 /// The file that makes a directory a layout.

@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{ImageMaker, blob_file, is_installed, names_in};
 use libverity::digest::Digest;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::{Error, ErrorKind};
@@ -17,6 +16,8 @@ use osguard_registry::media_type::MediaType;
 use osguard_registry::place::{Listing, Place, Pushed};
 use osguard_registry::reference::Selector;
 use osguard_registry::tag::Tag;
+
+use crate::support::{ImageMaker, blob_file, is_installed, names_in};
 
 fn tag(text: &str) -> Tag {
     text.parse().unwrap()

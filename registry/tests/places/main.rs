@@ -1,6 +1,7 @@
 //! Images and signatures in places, with other tools and with several writers at once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod archive;
 mod layout;
 mod signatures;
 mod support;

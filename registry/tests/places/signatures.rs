@@ -3,9 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{ImageMaker, blob_file, is_installed, names_in};
-use libverity::digest::{Digest, RootHash};
-use osguard_registry::artifact::{ARTIFACT_TYPE, Claim, LayerSignature, SignatureArtifact};
+use libverity::digest::Digest;
+use osguard_registry::artifact::{ARTIFACT_TYPE, SignatureArtifact};
 use osguard_registry::error::Error;
 use osguard_registry::layout::Layout;
 use osguard_registry::manifest::Manifest;
@@ -14,20 +13,7 @@ use osguard_registry::reference::Selector;
 use osguard_registry::signatures::{self, Published};
 use osguard_registry::tag::Tag;
 
-fn artifact(image: &Manifest, signer: &str, signature: &[u8]) -> SignatureArtifact {
-    let claim = Claim {
-        layer_digest: Digest::of(b"one"),
-        root_hash: RootHash::from_bytes([7; 32]),
-        diff_id: Some(Digest::of(b"one")),
-        image_size_bytes: Some(4096),
-        profile: Some("containerd-full-v1".to_owned()),
-        signer: Some(signer.to_owned()),
-    };
-    SignatureArtifact {
-        subject: image.descriptor().plain(),
-        signatures: vec![LayerSignature { claim, signature: signature.to_vec() }],
-    }
-}
+use crate::support::{ImageMaker, blob_file, is_installed, names_in, signature_of};
 
 fn image(layout: &Layout) -> Manifest {
     let tag: Tag = "v1".parse().unwrap();
@@ -45,7 +31,7 @@ fn what_is_published_is_found() {
     let layout = Layout::create(directory.path()).unwrap();
     let image = image(&layout);
     assert!(found(&layout, &image).is_empty());
-    let artifact = artifact(&image, "aa", b"signature");
+    let artifact = signature_of(&image, "aa", b"signature");
     let published = signatures::publish(&layout, &artifact, &|_| true).unwrap();
     assert_eq!(published, Published::Written(artifact.encode().unwrap().manifest.digest()));
     assert_eq!(found(&layout, &image), [artifact]);
@@ -64,12 +50,12 @@ fn signing_again_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::create(directory.path()).unwrap();
     let image = image(&layout);
-    let first = artifact(&image, "aa", b"first");
+    let first = signature_of(&image, "aa", b"first");
     signatures::publish(&layout, &first, &|_| true).unwrap();
     let before = fs::read(directory.path().join("index.json")).unwrap();
 
     // ECDSA signatures differ each time.
-    let again = artifact(&image, "aa", b"again");
+    let again = signature_of(&image, "aa", b"again");
     let published = signatures::publish(&layout, &again, &|found| found.signature == b"first");
     let holder = first.encode().unwrap().manifest.digest();
     assert!(matches!(&published, Ok(Published::AlreadySigned(holders)) if holders == &[holder]));
@@ -78,7 +64,7 @@ fn signing_again_changes_nothing() {
     // A forged claim to be the same signature stands in nobody's way.
     let published = signatures::publish(&layout, &again, &|_| false).unwrap();
     assert!(matches!(published, Published::Written(_)));
-    let other_key = artifact(&image, "bb", b"other");
+    let other_key = signature_of(&image, "bb", b"other");
     let published = signatures::publish(&layout, &other_key, &|_| true).unwrap();
     assert!(matches!(published, Published::Written(_)));
     assert_eq!(found(&layout, &image).len(), 3);
@@ -94,7 +80,7 @@ fn thirty_two_signers_at_once_leave_thirty_two_signatures() {
             let (image, path) = (&image, directory.path());
             scope.spawn(move || {
                 let layout = Layout::open(path).unwrap();
-                let artifact = artifact(image, &format!("{signer:02x}"), &[signer]);
+                let artifact = signature_of(image, &format!("{signer:02x}"), &[signer]);
                 signatures::publish(&layout, &artifact, &|_| true).unwrap();
             });
         }
@@ -117,7 +103,7 @@ fn signer_in_a_process_of_its_own() {
     let image = layout.resolve(&Selector::Only).unwrap();
     let image = layout.manifest(&image).unwrap();
     for round in 0..100_u32 {
-        let artifact = artifact(&image, &format!("{signer}{round:02x}"), &round.to_le_bytes());
+        let artifact = signature_of(&image, &format!("{signer}{round:02x}"), &round.to_le_bytes());
         signatures::publish(&layout, &artifact, &|_| true).unwrap();
         println!("SIGNED {round}");
     }
@@ -167,7 +153,7 @@ fn signers_in_processes_of_their_own_lose_nothing() {
             .count();
         assert!(there >= rounds, "of {rounds} signatures of {number}, {there} are there");
     }
-    signatures::publish(&layout, &artifact(&image, "ff", b"last"), &|_| true).unwrap();
+    signatures::publish(&layout, &signature_of(&image, "ff", b"last"), &|_| true).unwrap();
     assert_eq!(names_in(directory.path()), ["blobs", "index.json", "oci-layout"]);
 }
 
@@ -176,8 +162,8 @@ fn damaged_artifacts_are_returned_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::create(directory.path()).unwrap();
     let image = image(&layout);
-    let damaged = artifact(&image, "aa", b"damaged");
-    let intact = artifact(&image, "bb", b"intact");
+    let damaged = signature_of(&image, "aa", b"damaged");
+    let intact = signature_of(&image, "bb", b"intact");
     for artifact in [&damaged, &intact] {
         signatures::publish(&layout, artifact, &|_| true).unwrap();
     }
@@ -205,7 +191,7 @@ fn other_images_and_other_artifacts_are_passed_over() {
     let maker = ImageMaker::new(&layout);
     let image = image(&layout);
     let other = maker.image(&[b"two"], Listing::Untagged);
-    signatures::publish(&layout, &artifact(&other, "aa", b"x"), &|_| true).unwrap();
+    signatures::publish(&layout, &signature_of(&other, "aa", b"x"), &|_| true).unwrap();
     let sbom = maker.artifact(&image, "application/sbom", b"x");
     layout.push_manifest(&sbom, Listing::Referrer).unwrap();
     assert!(found(&layout, &image).is_empty());
@@ -221,7 +207,7 @@ fn artifacts_are_found_where_other_tools_list_them() {
     let maker = ImageMaker::new(&layout);
     let image = image(&layout);
     let listed = |name: &str| {
-        let artifact = artifact(&image, name, name.as_bytes());
+        let artifact = signature_of(&image, name, name.as_bytes());
         let encoded = artifact.encode().unwrap();
         for (descriptor, bytes) in &encoded.blobs {
             layout.push_blob(descriptor, &mut bytes.as_slice()).unwrap();
@@ -255,8 +241,8 @@ fn an_image_with_signatures_still_goes_through_skopeo() {
     let from = directory.path().join("from");
     let layout = Layout::create(&from).unwrap();
     let image = image(&layout);
-    let encoded = artifact(&image, "aa", b"signature").encode().unwrap();
-    signatures::publish(&layout, &artifact(&image, "aa", b"signature"), &|_| true).unwrap();
+    let encoded = signature_of(&image, "aa", b"signature").encode().unwrap();
+    signatures::publish(&layout, &signature_of(&image, "aa", b"signature"), &|_| true).unwrap();
     layout.push_manifest(&encoded.manifest, Listing::Tag(&"signature".parse().unwrap())).unwrap();
     let to = directory.path().join("to");
     for name in ["v1", "signature"] {
@@ -269,5 +255,5 @@ fn an_image_with_signatures_still_goes_through_skopeo() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let copied = Layout::open(&to).unwrap();
-    assert_eq!(found(&copied, &image), [artifact(&image, "aa", b"signature")]);
+    assert_eq!(found(&copied, &image), [signature_of(&image, "aa", b"signature")]);
 }

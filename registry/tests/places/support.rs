@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use libverity::digest::Digest;
+use libverity::digest::{Digest, RootHash};
+use osguard_registry::artifact::{Claim, LayerSignature, SignatureArtifact};
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::manifest::Manifest;
 use osguard_registry::media_type::MediaType;
@@ -106,6 +107,22 @@ impl<'a> ImageMaker<'a> {
         let manifest = Manifest::parse(None, document.to_string().into_bytes()).unwrap();
         self.place.push_manifest(&manifest, listing).unwrap();
         manifest
+    }
+}
+
+/// Makes an artifact with one signature that no key has made.
+pub(crate) fn signature_of(image: &Manifest, signer: &str, signature: &[u8]) -> SignatureArtifact {
+    let claim = Claim {
+        layer_digest: Digest::of(b"one"),
+        root_hash: RootHash::from_bytes([7; 32]),
+        diff_id: Some(Digest::of(b"one")),
+        image_size_bytes: Some(4096),
+        profile: Some("containerd-full-v1".to_owned()),
+        signer: Some(signer.to_owned()),
+    };
+    SignatureArtifact {
+        subject: image.descriptor().plain(),
+        signatures: vec![LayerSignature { claim, signature: signature.to_vec() }],
     }
 }
 
