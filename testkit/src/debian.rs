@@ -109,6 +109,7 @@ impl Apt {
             format!("Dir::State::status={}", at("status").display()),
             format!("Dir::Cache={}", at("cache").display()),
             "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=3".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             // The directory of a private file is closed to apt's own user.
             "APT::Sandbox::User=root".to_owned(),

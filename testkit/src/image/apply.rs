@@ -60,7 +60,9 @@ fn remove_hidden(upper: &Path, lower: &Path) -> Result<()> {
 
 fn extract(tar: &Path, directory: &Path, options: &[&str]) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Error::Missing("root, to unpack files with their owners,".to_owned()));
+        return Err(Error::Missing(
+            "root, who alone may unpack files with their owners".to_owned(),
+        ));
     }
     create_directories(directory)?;
     run(command("tar")?

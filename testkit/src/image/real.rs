@@ -93,7 +93,9 @@ pub fn real() -> Result<RealImage> {
 
 fn make(directory: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Error::Missing("root, to make an image,".to_owned()));
+        return Err(Error::Missing(
+            "root, who alone may make an image of files with owners".to_owned(),
+        ));
     }
     let layout = directory.join("layout");
     let workshop = Workshop::new()?;
