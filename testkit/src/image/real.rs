@@ -300,7 +300,8 @@ fn umoci(arguments: &[&str], last: impl AsRef<OsStr>) -> Result<()> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut copy = command("cp")?;
     copy.args(["--archive", "--no-target-directory"]);
-    run(copy.arg(from).arg(to)).map(drop)
+    // The dot follows a link that the target directory may be reached by.
+    run(copy.arg(from.join(".")).arg(to)).map(drop)
 }
 
 /// Writes 68 MiB of blocks that are all different, and compress well.
