@@ -21,6 +21,11 @@
 //! Archives for which the original reads freed memory, or writes an image that a kernel may refuse,
 //! are refused ([`ErofsError`]). Where erofs-utils 1.8.6 would write another image, the writer
 //! follows 1.9.4 and says so ([`Divergences`](crate::tar::Divergences)).
+//!
+//! # Reading
+//!
+//! [`Reader`] reads such images: to show what is in a layer, to name the file that a broken block
+//! belongs to, and to check an image as a whole before it is signed.
 
 mod allocator;
 mod blocks;
@@ -30,15 +35,24 @@ mod image;
 mod inode;
 mod layout;
 mod metadata;
+mod reader;
 mod superblock;
 mod tree;
 mod writer;
 mod xattr;
 
 pub use blocks::BlockSink;
+pub use directory::DirectoryError;
 pub use error::{EntryPath, ErofsError};
 pub use image::Image;
+pub use inode::InodeError;
+pub use reader::{
+    BlockOwner, BlockOwners, BlockPart, CheckError, CheckedImage, FileContent, FileError, FileKind,
+    ImageSource, Inode, ReadError, Reader, Walk, WalkedFile,
+};
+pub use superblock::{ImageFacts, SuperblockError};
 pub use writer::Writer;
+pub use xattr::XattrError;
 
 /// The most names that one image may have: 16 Mi, which take about 5 GiB of memory.
 pub const MAX_NAMES: usize = 1 << 24;

@@ -26,8 +26,11 @@
 //!
 //! Source: Linux, `fs/erofs/erofs_fs.h` and `fs/erofs/super.c`.
 
+use uuid::Uuid;
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::tar::Timestamp;
 
 /// Is what the superblock says about an image, without UUID and checksum.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +78,178 @@ impl Superblock {
     }
 }
 
+/// Is what the superblock of an image says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageFacts {
+    /// The image's UUID.
+    pub uuid: Uuid,
+    /// The size of a block in bytes: 512, 1024, 2048 or 4096.
+    pub block_bytes: u32,
+    /// The count of blocks.
+    pub blocks: u64,
+    /// The count of inodes.
+    pub inodes: u64,
+    /// The number of the root inode.
+    pub root_nid: u64,
+    /// The time of all files whose inode has none.
+    pub build_time: Timestamp,
+    /// Whether there is a checksum; if so, it is right.
+    pub has_checksum: bool,
+    /// The count of other devices that hold content.
+    pub extra_devices: u16,
+    /// The block from which inodes are numbered.
+    pub(super) metadata_block: u32,
+    /// The block from which shared attributes are numbered.
+    pub(super) xattr_block: u32,
+    /// Whether name filters count.
+    pub(super) has_xattr_filter: bool,
+}
+
+impl ImageFacts {
+    /// Reads a superblock strictly: what has no meaning for this reader must be 0.
+    pub(super) fn parse(bytes: &[u8; SUPERBLOCK_BYTES as usize]) -> Result<Self, SuperblockError> {
+        let raw: &RawSuperblock = zerocopy::transmute_ref!(bytes);
+        if raw.magic.get() != MAGIC {
+            return Err(SuperblockError::Magic { found: raw.magic.get() });
+        }
+        if !BLOCK_BITS.contains(&raw.block_bits) {
+            return Err(SuperblockError::BlockSize { bits: raw.block_bits });
+        }
+        let compatible = raw.feature_compat.get();
+        let incompatible = raw.feature_incompat.get();
+        let unknown_compatible =
+            compatible & !(FEATURE_CHECKSUM | FEATURE_MTIME | FEATURE_XATTR_FILTER);
+        let unknown_incompatible = incompatible & !FEATURE_DEVICE_TABLE;
+        if unknown_compatible != 0 || unknown_incompatible != 0 {
+            return Err(SuperblockError::Features {
+                compatible: unknown_compatible,
+                incompatible: unknown_incompatible,
+            });
+        }
+        if raw.compression.get() != 0 {
+            return Err(SuperblockError::Compression { found: raw.compression.get() });
+        }
+        let has_devices = incompatible & FEATURE_DEVICE_TABLE != 0;
+        let extra_devices = raw.extra_devices.get();
+        if has_devices != (extra_devices > 0) {
+            return Err(SuperblockError::DeviceTable { extra_devices });
+        }
+        let build_nanoseconds = raw.build_time_nanoseconds.get();
+        if build_nanoseconds >= NANOSECONDS_PER_SECOND {
+            return Err(SuperblockError::Nanoseconds { found: build_nanoseconds });
+        }
+        let reserved = raw.reserved.iter().position(|&byte| byte != 0);
+        if raw.extended_slots != 0 {
+            return Err(SuperblockError::Reserved { offset: EXTENDED_SLOTS_OFFSET });
+        }
+        if let Some(place) = reserved {
+            return Err(SuperblockError::Reserved { offset: RESERVED_OFFSET + place });
+        }
+        Ok(Self {
+            uuid: Uuid::from_bytes(raw.uuid),
+            block_bytes: 1 << raw.block_bits,
+            blocks: raw.blocks.get().into(),
+            inodes: raw.inodes.get(),
+            root_nid: raw.root_nid.get().into(),
+            build_time: Timestamp {
+                seconds: raw.build_time.get().cast_signed(),
+                nanoseconds: build_nanoseconds,
+            },
+            has_checksum: compatible & FEATURE_CHECKSUM != 0,
+            extra_devices,
+            metadata_block: raw.metadata_block.get(),
+            xattr_block: raw.xattr_block.get(),
+            has_xattr_filter: compatible & FEATURE_XATTR_FILTER != 0,
+        })
+    }
+
+    /// Returns the size of the image in bytes, at which the hash area of a layer file starts.
+    pub fn size_bytes(&self) -> u64 {
+        self.blocks * u64::from(self.block_bytes)
+    }
+
+    /// Returns how many bytes from the superblock on its checksum covers: the rest of its block.
+    pub(super) fn checksummed_bytes(&self) -> usize {
+        (self.block_bytes - SUPERBLOCK_OFFSET_BYTES % self.block_bytes) as usize
+    }
+}
+
+/// Says which field makes a superblock unusable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SuperblockError {
+    /// Blocks are smaller than a sector or larger than a page.
+    #[error("the size of a block is 2^{bits} bytes, and not 512 to 4096")]
+    BlockSize {
+        /// The size, as power of two.
+        bits: u8,
+    },
+    /// The checksum is not that of the bytes.
+    #[error("the superblock's checksum is {stored:#010x}, its block has {computed:#010x}")]
+    Checksum {
+        /// What the superblock says.
+        stored: u32,
+        /// What the bytes have.
+        computed: u32,
+    },
+    /// Content is compressed.
+    #[error("the image is compressed (algorithms or distance {found:#x})")]
+    Compression {
+        /// What the superblock says of it.
+        found: u16,
+    },
+    /// The count of other devices contradicts the feature that announces them.
+    #[error("the superblock has {extra_devices} extra devices, and its features say otherwise")]
+    DeviceTable {
+        /// The count of other devices.
+        extra_devices: u16,
+    },
+    /// The image uses what this reader does not know.
+    #[error(
+        "the image has unsupported features: {compatible:#x} compatible, {incompatible:#x} \
+         incompatible"
+    )]
+    Features {
+        /// The bits of compatible features that are unknown.
+        compatible: u32,
+        /// The bits of incompatible features that are unknown.
+        incompatible: u32,
+    },
+    /// It does not start as a superblock.
+    #[error("there is no EROFS superblock: the magic number is {found:#010x}")]
+    Magic {
+        /// What is there.
+        found: u32,
+    },
+    /// The time of the build has a billion nanoseconds or more.
+    #[error("the build time has {found} nanoseconds")]
+    Nanoseconds {
+        /// How many.
+        found: u32,
+    },
+    /// A field of unknown meaning is in use.
+    #[error("byte {offset} of the superblock is not 0")]
+    Reserved {
+        /// Its place in the superblock.
+        offset: usize,
+    },
+}
+
+/// Compares the checksum in the superblock at the start of `bytes`, which reach to the end of its
+/// block, with theirs.
+pub(super) fn verify_checksum(bytes: &[u8]) -> Result<(), SuperblockError> {
+    let (before, rest) = bytes.split_at(CHECKSUM_OFFSET);
+    let (stored, after) = rest.split_at(4);
+    let stored = stored.iter().rev().fold(0, |sum, &byte| sum << 8 | u32::from(byte));
+    let computed = crc32c::crc32c_append(crc32c::crc32c(before), &[0; 4]);
+    let computed = !crc32c::crc32c_append(computed, after);
+    if stored != computed {
+        return Err(SuperblockError::Checksum { stored, computed });
+    }
+    Ok(())
+}
+
 /// Writes `uuid` into the superblock at the start of `bytes`, which reach to the end of its
 /// block, and then the checksum over all of them.
 pub(super) fn seal(bytes: &mut [u8], uuid: [u8; 16]) {
@@ -84,7 +259,7 @@ pub(super) fn seal(bytes: &mut [u8], uuid: [u8; 16]) {
     bytes[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RawSuperblock {
     magic: U32,
@@ -117,5 +292,11 @@ const MAGIC: u32 = 0xE0F5_E1E2;
 const FEATURE_CHECKSUM: u32 = 0x1;
 const FEATURE_MTIME: u32 = 0x2;
 const FEATURE_XATTR_FILTER: u32 = 0x4;
+const FEATURE_DEVICE_TABLE: u32 = 0x8;
+/// From a sector to the page of the machines that Linux serves with the same images.
+const BLOCK_BITS: std::ops::RangeInclusive<u8> = 9..=12;
+const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
 const CHECKSUM_OFFSET: usize = 4;
+const EXTENDED_SLOTS_OFFSET: usize = 13;
 const UUID_OFFSET: usize = 48;
+const RESERVED_OFFSET: usize = 90;

@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 
 use super::allocator::GroupId;
 use super::directory::DirentType;
-use super::inode::file_type;
+use super::inode::{encode_device, file_type};
 use super::xattr::{XattrList, XattrProblem};
 use super::{EntryPath, ErofsError, MAX_NAMES};
 use crate::tar::{
-    DeviceNumber, DivergenceKind, Divergences, Entry, EntryKind, MAX_LINK_TARGET_BYTES,
-    MAX_PATH_BYTES, Timestamp, Xattr,
+    DivergenceKind, Divergences, Entry, EntryKind, MAX_LINK_TARGET_BYTES, MAX_PATH_BYTES,
+    Timestamp, Xattr,
 };
 
 /// Is a file tree under construction.
@@ -519,11 +519,6 @@ fn inode_kind(kind: &EntryKind, path: &[u8]) -> Result<InodeKind, ErofsError> {
         }
         EntryKind::HardLink { .. } => unreachable!("links are made elsewhere"),
     })
-}
-
-/// Encodes a device number as the kernel's `new_encode_dev` does.
-const fn encode_device(DeviceNumber { major, minor }: DeviceNumber) -> u32 {
-    (minor & 0xff) | major << 8 | (minor & !0xff) << 12
 }
 
 fn refuse_content(entry: &Entry) -> Result<(), ErofsError> {

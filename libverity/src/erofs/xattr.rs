@@ -3,8 +3,9 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | name filter: a zero bit for each name that may be present |
-//! | 1 | number of shared attributes, 0 |
+//! | 1 | number of shared attributes, 0 in what is written here |
 //! | 7 | 0 |
+//! | 4 each | places of shared attributes, in units of 4 bytes from the block that the superblock names |
 //! | … | the attributes, each padded to 4 bytes |
 //!
 //! and one attribute:
@@ -23,8 +24,9 @@ use std::cmp::Ordering;
 
 use xxhash_rust::xxh32::xxh32;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::EntryPath;
 use crate::tar::Xattr;
 
 /// Collects the attributes of one inode in the order of their arrival.
@@ -83,7 +85,7 @@ impl XattrList {
         let mut present = 0_u32;
         for xattr in &self.xattrs {
             let (index, suffix) = namespace(&xattr.name);
-            present |= 1 << (xxh32(suffix, FILTER_SEED + u32::from(index)) % u32::BITS);
+            present |= filter_bit(index, suffix);
         }
         let header =
             BodyHeader { name_filter: (!present).into(), shared_count: 0, reserved: [0; 7] };
@@ -105,6 +107,116 @@ impl XattrList {
     }
 }
 
+/// Is what the area behind an inode says of its attributes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct XattrBody {
+    /// The attributes in it.
+    pub(super) xattrs: Vec<Xattr>,
+    /// The places of those that it shares with other inodes, in units of 4 bytes.
+    pub(super) shared: Vec<u32>,
+    name_filter: u32,
+}
+
+impl XattrBody {
+    /// Reads the whole area behind an inode.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, XattrError> {
+        let (header, mut rest) =
+            BodyHeader::read_from_prefix(body).map_err(|_| XattrError::Truncated)?;
+        if header.reserved != [0; 7] {
+            return Err(XattrError::Reserved);
+        }
+        let mut shared = Vec::with_capacity(header.shared_count.into());
+        for _ in 0..header.shared_count {
+            let place;
+            (place, rest) = U32::read_from_prefix(rest).map_err(|_| XattrError::Truncated)?;
+            shared.push(place.get());
+        }
+        let mut xattrs = Vec::new();
+        while !rest.is_empty() {
+            let (xattr, bytes) = parse_entry(rest)?;
+            xattrs.push(xattr);
+            rest = rest.get(bytes.next_multiple_of(4)..).ok_or(XattrError::Truncated)?;
+        }
+        Ok(Self { xattrs, shared, name_filter: header.name_filter.get() })
+    }
+
+    /// Checks that the name filter, by which the kernel denies attributes, lets `xattr` be found.
+    pub(super) fn check_filter(&self, xattr: &Xattr) -> Result<(), XattrError> {
+        let (index, suffix) = namespace(&xattr.name);
+        if self.name_filter & filter_bit(index, suffix) != 0 {
+            return Err(XattrError::Filtered { name: xattr.name[..].into() });
+        }
+        Ok(())
+    }
+}
+
+/// Returns how many bytes the attribute takes, without padding, that starts with `header`.
+pub(super) fn entry_bytes(header: [u8; ENTRY_BYTES]) -> usize {
+    let header: EntryHeader = zerocopy::transmute!(header);
+    ENTRY_BYTES + usize::from(header.name_bytes) + usize::from(header.value_bytes.get())
+}
+
+/// Reads the attribute at the start of `bytes`, and returns its size without padding.
+pub(super) fn parse_entry(bytes: &[u8]) -> Result<(Xattr, usize), XattrError> {
+    let (header, rest) = EntryHeader::read_from_prefix(bytes).map_err(|_| XattrError::Truncated)?;
+    let value_bytes = usize::from(header.value_bytes.get());
+    let (suffix, rest) =
+        rest.split_at_checked(header.name_bytes.into()).ok_or(XattrError::Truncated)?;
+    let value = rest.get(..value_bytes).ok_or(XattrError::Truncated)?;
+    let prefix = match header.name_index {
+        0 => &b""[..],
+        index => NAMESPACES
+            .iter()
+            .find_map(|(known, prefix)| (*known == index).then_some(*prefix))
+            .ok_or(XattrError::Namespace { index })?,
+    };
+    let name = [prefix, suffix].concat();
+    if name.is_empty() || name.contains(&0) {
+        return Err(XattrError::Name { name: name[..].into() });
+    }
+    let bytes = ENTRY_BYTES + suffix.len() + value_bytes;
+    Ok((Xattr { name, value: value.to_vec() }, bytes))
+}
+
+/// Says why the attributes of a file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum XattrError {
+    /// The name filter hides an attribute that is there.
+    #[error("the name filter hides the attribute {name:?}")]
+    Filtered {
+        /// The attribute.
+        name: EntryPath,
+    },
+    /// No attribute can have the name.
+    #[error("{name:?} is no name of an attribute")]
+    Name {
+        /// The name.
+        name: EntryPath,
+    },
+    /// The namespace of an attribute is unknown.
+    #[error("an attribute is in the unknown namespace {index}")]
+    Namespace {
+        /// The number of the namespace.
+        index: u8,
+    },
+    /// A field of unknown meaning is in use.
+    #[error("the head of the attributes has something in a reserved field")]
+    Reserved,
+    /// A shared attribute lies outside the image.
+    #[error("a shared attribute lies at byte {offset_bytes}, outside the image")]
+    SharedOutside {
+        /// Where it should be.
+        offset_bytes: u64,
+    },
+    /// The attributes together are larger than those of any file here.
+    #[error("the attributes take more than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// An attribute does not end with the area that holds it.
+    #[error("the attributes end within one of them")]
+    Truncated,
+}
+
 /// Says why an attribute cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum XattrProblem {
@@ -122,12 +234,17 @@ fn namespace(name: &[u8]) -> (u8, &[u8]) {
         .unwrap_or((0, name))
 }
 
+/// Returns the bit of the name filter that must be 0 where this name is present.
+fn filter_bit(index: u8, suffix: &[u8]) -> u32 {
+    1 << (xxh32(suffix, FILTER_SEED + u32::from(index)) % u32::BITS)
+}
+
 /// Compares as bytes of name, zero byte and value; no name has a zero byte in it.
 fn written_order(a: &Xattr, b: &Xattr) -> Ordering {
     (&a.name, &a.value).cmp(&(&b.name, &b.value))
 }
 
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 struct BodyHeader {
     name_filter: U32,
@@ -135,7 +252,7 @@ struct BodyHeader {
     reserved: [u8; 7],
 }
 
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 struct EntryHeader {
     name_bytes: u8,
@@ -152,7 +269,8 @@ const NAMESPACES: [(u8, &[u8]); 5] = [
     (6, b"security."),
 ];
 const HEADER_BYTES: u32 = size_of::<BodyHeader>() as u32;
-const ENTRY_BYTES: usize = size_of::<EntryHeader>();
+/// The size of an attribute without name and value.
+pub(super) const ENTRY_BYTES: usize = size_of::<EntryHeader>();
 /// The inode counts the attributes in units of 4 bytes behind the header, plus 1, in 16 bits.
 pub(super) const MAX_BODY_BYTES: u32 = HEADER_BYTES + (u16::MAX as u32 - 1) * 4;
 /// `EROFS_XATTR_FILTER_SEED` of the kernel.
@@ -227,5 +345,66 @@ mod tests {
         );
         list.push(xattr("user.d", &last)).unwrap();
         assert_eq!(list.body_bytes(), 262_148);
+    }
+
+    #[test]
+    fn bodies_are_read_back_as_written() {
+        let mut list = XattrList::default();
+        for (name, value) in [
+            ("user.a", &b"1"[..]),
+            ("system.posix_acl_access", b""),
+            ("security.capability", &[0; 20]),
+            ("trusted.overlay.opaque", b"y"),
+            ("other.namespace", b"\0"),
+            ("user.", &[7; 65535]),
+        ] {
+            list.push(xattr(name, value)).unwrap();
+        }
+        let mut bytes = Vec::new();
+        list.write(&mut bytes);
+        let body = XattrBody::parse(&bytes).unwrap();
+        assert_eq!(body.xattrs, list.xattrs);
+        assert_eq!(body.shared, []);
+        for xattr in &list.xattrs {
+            assert_eq!(body.check_filter(xattr), Ok(()));
+        }
+        let hidden = XattrBody { name_filter: u32::MAX, ..body };
+        let name = EntryPath::from(&b"user.a"[..]);
+        assert_eq!(hidden.check_filter(&list.xattrs[0]), Err(XattrError::Filtered { name }));
+    }
+
+    #[test]
+    fn bodies_that_no_inode_has_are_refused() {
+        let mut list = XattrList::default();
+        list.push(xattr("user.a", b"1")).unwrap();
+        let mut bytes = Vec::new();
+        list.write(&mut bytes);
+        let change = |place: usize, value: u8| {
+            let mut changed = bytes.clone();
+            changed[place] = value;
+            XattrBody::parse(&changed).unwrap_err()
+        };
+        for length in 0..bytes.len() {
+            // The header alone is a body without attributes.
+            let parsed = XattrBody::parse(&bytes[..length]);
+            assert_eq!(parsed.is_ok(), length == HEADER_BYTES as usize, "{length} bytes");
+        }
+        assert_eq!(change(5, 1), XattrError::Reserved);
+        assert_eq!(change(4, 3), XattrError::Truncated);
+        assert_eq!(change(13, 5), XattrError::Namespace { index: 5 });
+        assert_eq!(change(13, 0x81), XattrError::Namespace { index: 0x81 });
+        assert_eq!(change(16, 0), XattrError::Name { name: EntryPath::from(&b"user.\0"[..]) });
+        assert_eq!(change(12, 5), XattrError::Truncated);
+    }
+
+    #[test]
+    fn places_of_shared_attributes_come_first() {
+        let mut bytes = vec![0; 12];
+        bytes[4] = 2;
+        bytes.extend([1, 0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 0, b'a', b'v', 0, 0]);
+        let mut body = XattrBody::parse(&bytes).unwrap();
+        body.xattrs.sort_by(written_order);
+        assert_eq!(body.shared, [1, 256]);
+        assert_eq!(body.xattrs, [xattr("user.a", b"v")]);
     }
 }

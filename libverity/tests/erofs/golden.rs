@@ -26,8 +26,8 @@ fn full_images_are_those_of_mkfs_erofs() {
     }
 }
 
-struct Vector {
-    name: &'static str,
+pub(crate) struct Vector {
+    pub(crate) name: &'static str,
     tar: &'static str,
     /// The sum of the image by `mkfs.erofs --tar=f --aufs --quiet -Enoinline_data -b4096 -T0
     /// --mkfs-time --sort=none -U 11111111-2222-3333-4444-555555555555`.
@@ -35,7 +35,7 @@ struct Vector {
 }
 
 impl Vector {
-    fn archive(&self) -> Vec<u8> {
+    pub(crate) fn archive(&self) -> Vec<u8> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../testdata/erofs")
             .join(format!("{}.tar.zst", self.name));
@@ -46,7 +46,7 @@ impl Vector {
     }
 }
 
-const VECTORS: &[Vector] = &[
+pub(crate) const VECTORS: &[Vector] = &[
     Vector {
         name: "g01_empty",
         tar: "84ff92691f909a05b224e1c56abb4864f01b4f8e3c854e4bb4c7baf1d3f6d652",

@@ -7,3 +7,6 @@ mod convert;
 mod generator;
 mod golden;
 mod oracle;
+mod reader;
+mod reader_damage;
+mod tree;

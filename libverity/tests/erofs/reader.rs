@@ -1,0 +1,226 @@
+//! The reader against fsck.erofs, dump.erofs and trees that mkfs.erofs made images of.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use libverity::erofs::{BlockPart, ReadError, Reader};
+use libverity::tar::TarReader;
+use osguard_testkit::tools::ErofsUtils;
+use osguard_testkit::{or_skip, skip};
+use rustix::fs::XattrFlags;
+
+use crate::convert::{UUID, UUID_TEXT, full_image};
+use crate::generator;
+use crate::golden::VECTORS;
+use crate::tree::{of_directory, of_image};
+
+#[test]
+fn trees_are_those_that_fsck_unpacks() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("root, to unpack devices and owners");
+    }
+    let Some(_) = or_skip(ErofsUtils::V1_9.fsck()) else { return };
+    let golden = VECTORS.iter().map(|vector| (vector.name.to_owned(), vector.archive()));
+    let random = (1000..1030).map(|seed| (format!("archive {seed}"), generator::archive(seed)));
+    let mut compared = 0;
+    for (name, archive) in golden.chain(random) {
+        let Ok((image, _)) = full_image(&archive[..]) else { continue };
+        let directory = tempfile::tempdir().unwrap();
+        let (file, unpacked) = (directory.path().join("image"), directory.path().join("tree"));
+        fs::write(&file, &image).unwrap();
+        let mut fsck = ErofsUtils::V1_9.fsck().unwrap();
+        fsck.arg(format!("--extract={}", unpacked.display())).arg("--preserve").arg(&file);
+        let output = fsck.output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        if message.contains("failed to create symlink") {
+            continue; // An empty link text, which an image can have and Linux cannot make.
+        }
+        assert!(output.status.success(), "{name}: {message}");
+        let mut read = of_image(&Reader::open(&image).unwrap()).unwrap();
+        let mut expected = of_directory(&unpacked);
+        for file in read.values_mut().chain(expected.values_mut()) {
+            file.forget_what_the_machine_does_not_keep();
+        }
+        assert!(read.keys().eq(expected.keys()), "{name}");
+        for (path, file) in &read {
+            assert_eq!(file, &expected[path], "{name}: {}", String::from_utf8_lossy(path));
+        }
+        compared += 1;
+    }
+    assert!(compared > 25, "{compared} of 45 archives became images");
+}
+
+#[test]
+fn images_of_directories_are_read_with_tails_and_shared_attributes() {
+    for version in ErofsUtils::ALL {
+        let Some(mut mkfs) = or_skip(version.mkfs()) else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let (tree, file) = (directory.path().join("tree"), directory.path().join("image"));
+        fs::create_dir(&tree).unwrap();
+        make_tree(&tree);
+        run(mkfs.args(["-T0", "--mkfs-time", "-x1", "--quiet"]).arg(&file).arg(&tree));
+        let reader = Reader::open(fs::File::open(&file).unwrap()).unwrap();
+        assert_eq!(of_image(&reader).unwrap(), of_directory(&tree), "{version:?}");
+        let error = reader.check().unwrap_err().to_string();
+        assert!(error.contains("shares attributes"), "{error}");
+    }
+}
+
+#[test]
+fn facts_are_those_of_dump() {
+    let Some(_) = or_skip(ErofsUtils::V1_9.dump()) else { return };
+    for vector in VECTORS.iter().filter(|vector| vector.name != "g12_bigroot") {
+        let (image, _) = full_image(&vector.archive()[..]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("image");
+        fs::write(&file, &image).unwrap();
+        let output = run(ErofsUtils::V1_9.dump().unwrap().arg("-s").arg(&file));
+        let dumped: BTreeMap<&str, &str> = output
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .collect();
+        let reader = Reader::open(&image).unwrap();
+        let facts = reader.facts();
+        assert_eq!(facts.uuid.as_bytes(), &UUID);
+        for (key, value) in [
+            ("Filesystem blocksize", facts.block_bytes.to_string()),
+            ("Filesystem blocks", facts.blocks.to_string()),
+            ("Filesystem inode count", facts.inodes.to_string()),
+            ("Filesystem root nid", facts.root_nid.to_string()),
+            ("Filesystem UUID", facts.uuid.to_string()),
+        ] {
+            assert_eq!(dumped[key], value, "{key} in {output}");
+        }
+        assert_eq!(facts.size_bytes(), image.len() as u64);
+        assert_eq!(facts.block_bytes, 4096);
+    }
+}
+
+#[test]
+fn attributes_come_back() {
+    for vector in VECTORS.iter().filter(|vector| vector.name.contains("xattr")) {
+        let archive = vector.archive();
+        let mut expected = BTreeMap::new();
+        let mut members = TarReader::new(&archive[..]);
+        while let Some(entry) = members.next_entry().unwrap() {
+            let mut xattrs: Vec<_> =
+                entry.xattrs.into_iter().map(|xattr| (xattr.name, xattr.value)).collect();
+            xattrs.sort();
+            expected.insert([b"/", &entry.path[..]].concat(), xattrs);
+        }
+        let (image, _) = full_image(&archive[..]).unwrap();
+        let tree = of_image(&Reader::open(&image).unwrap()).unwrap();
+        for (path, xattrs) in &expected {
+            assert_eq!(&tree[path].xattrs, xattrs, "{}", vector.name);
+        }
+    }
+}
+
+#[test]
+fn our_images_are_whole() {
+    let golden = VECTORS.iter().map(|vector| (vector.name.to_owned(), vector.archive()));
+    let random = (0..300).map(|seed| (format!("archive {seed}"), generator::archive(seed)));
+    for (name, archive) in golden.chain(random) {
+        let Ok((image, finished)) = full_image(&archive[..]) else { continue };
+        let reader = Reader::open(&image).unwrap();
+        let checked = reader.check().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(checked.inodes, finished.inodes(), "{name}");
+        assert_eq!(checked.names, reader.walk().count() as u64, "{name}");
+    }
+}
+
+#[test]
+fn images_that_index_an_archive_are_refused() {
+    let Some(mut mkfs) = or_skip(ErofsUtils::V1_9.mkfs()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (archive, file) = (directory.path().join("tar"), directory.path().join("image"));
+    fs::write(&archive, VECTORS[1].archive()).unwrap();
+    run(mkfs.args(["--tar=i", "--quiet", "-U", UUID_TEXT]).arg(&file).arg(&archive));
+    let error = Reader::open(fs::File::open(&file).unwrap()).unwrap_err();
+    assert!(matches!(error, ReadError::ExtraDevices { count: 1 }), "{error:?}");
+}
+
+#[test]
+fn blocks_belong_to_files() {
+    let owners_in = |name: &str| {
+        let vector = VECTORS.iter().find(|vector| vector.name == name).unwrap();
+        let (image, _) = full_image(&vector.archive()[..]).unwrap();
+        let reader = Reader::open(&image).unwrap();
+        let found = reader.block_owners(&(0..1000).collect::<Vec<_>>());
+        assert!(found.incomplete.is_none());
+        found
+            .owners
+            .into_iter()
+            .map(|(block, owner)| {
+                let path = String::from_utf8_lossy(owner.path.as_bytes()).into_owned();
+                (block, path, owner.part, owner.further_names)
+            })
+            .collect::<Vec<_>>()
+    };
+    let content = |block, path: &str, offset_bytes| {
+        (block, path.to_owned(), BlockPart::Content { offset_bytes }, 0)
+    };
+    let superblock = |names| (0, "/".to_owned(), BlockPart::Superblock, names);
+    // Five names and the root; the content of /f, in two blocks.
+    assert_eq!(
+        owners_in("g04_noparent"),
+        [superblock(5), content(1, "/usr/share/doc/f", 0), content(2, "/usr/share/doc/f", 4096)]
+    );
+    // What first was /a, in blocks 1 and 2, and /x, in block 5, belongs to nothing.
+    assert_eq!(
+        owners_in("g08_override"),
+        [superblock(5), content(3, "/b", 0), content(4, "/a", 0), content(6, "/x/y", 0)]
+    );
+    let of_directory = owners_in("g09_bigdir");
+    assert!(of_directory.iter().any(|(_, path, part, _)| {
+        path == "/d" && *part == BlockPart::Content { offset_bytes: 0 }
+    }));
+    assert!(of_directory.iter().any(|(_, path, part, further)| {
+        path.starts_with("/d/file-") && *part == BlockPart::Inode && *further > 10
+    }));
+}
+
+/// Fills `tree` with what makes images of directories other than those of archives: small files
+/// whose content lies behind the inode, and attributes that several files have.
+fn make_tree(tree: &Path) {
+    let file = |name: &[u8], size: usize| {
+        let path = tree.join(std::ffi::OsStr::from_bytes(name));
+        let content: Vec<u8> = (0..size).map(|place| (place / 7) as u8).collect();
+        fs::File::create(&path).unwrap().write_all(&content).unwrap();
+        path
+    };
+    file(b"empty", 0);
+    for size in [1, 4095, 4096, 4097, 5000, 100_000] {
+        file(format!("{size}").as_bytes(), size);
+    }
+    file(b"\xff\xfe not UTF-8", 10);
+    let setuid = file(b"setuid", 100);
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(&setuid, tree.join("another name")).unwrap();
+    symlink("setuid", tree.join("link")).unwrap();
+    symlink("x".repeat(3000), tree.join("long link")).unwrap();
+    fs::create_dir_all(tree.join("a/b/c")).unwrap();
+    for number in 0..400 {
+        let path = tree.join(format!("a/b/{number}"));
+        fs::write(&path, format!("content {number}")).unwrap();
+        let set = |name: &str, value: &[u8]| {
+            rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty()).unwrap();
+        };
+        set("user.shared", b"the same for all");
+        if number % 3 == 0 {
+            set("user.own", number.to_string().as_bytes());
+        }
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.env_remove("SOURCE_DATE_EPOCH").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
