@@ -4,7 +4,7 @@
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
 //! - [`image`]: container images, real and made to measure;
-//! - [`pki`]: certificates and signatures by OpenSSL, the oracle for our own;
+//! - [`pki`]: one signer, by OpenSSL;
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
 //! - [`cache`]: what is made once and kept in the target directory;
 //! - [`command`]: programs of the machine.

@@ -1,4 +1,4 @@
-//! Certificates and signatures by OpenSSL: the oracle for our own, and what tests sign with.
+//! A signer for the tests that need just one; [`test_pki`](crate::test_pki) has all kinds.
 
 use std::path::PathBuf;
 
@@ -11,38 +11,14 @@ pub struct Signer {
     directory: tempfile::TempDir,
 }
 
-/// Is a kind of private key that the kernel accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// ECDSA on the curve P-256.
-    EcP256,
-    /// ECDSA on the curve P-384.
-    EcP384,
-    /// RSA with 2048 bits.
-    Rsa2048,
-    /// RSA with 4096 bits; slow to make.
-    Rsa4096,
-}
-
 impl Signer {
     /// Makes an RSA key of 2048 bits and its certificate with this common name.
     pub fn generate(common_name: &str) -> Result<Self> {
-        Self::generate_kind(common_name, KeyKind::Rsa2048)
-    }
-
-    /// Makes a key of this kind and its certificate.
-    pub fn generate_kind(common_name: &str, kind: KeyKind) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir()))?;
         let signer = Self { directory };
-        let key: &[&str] = match kind {
-            KeyKind::EcP256 => &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-            KeyKind::EcP384 => &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
-            KeyKind::Rsa2048 => &["rsa:2048"],
-            KeyKind::Rsa4096 => &["rsa:4096"],
-        };
         run(command("openssl")?
-            .args(["req", "-x509", "-nodes", "-sha256", "-days", "3650", "-newkey"])
-            .args(key)
+            .args(["req", "-x509", "-nodes", "-sha256", "-days", "3650"])
+            .args(["-newkey", "rsa:2048"])
             .args(["-subj", &format!("/CN={common_name}")])
             .arg("-keyout")
             .arg(signer.key_path())
