@@ -7,6 +7,7 @@
 
 use super::ErofsError;
 use super::allocator::{Allocator, GroupId, InodePlace, TailDoesNotFit, TooLarge};
+use super::chunk::Chunks;
 use super::directory;
 use super::inode::{DataLayout, InodeForm};
 use super::tree::{Children, Content, InodeId, InodeKind, ROOT, Tree};
@@ -138,6 +139,10 @@ impl Planner<'_> {
             InodeKind::Regular { content: Content::Blocks(blocks), .. } => {
                 content = Some(blocks);
                 self.allocate_body(body_bytes)
+            }
+            InodeKind::Regular { content: Content::SecondDevice { .. }, .. } => {
+                layout = DataLayout::ChunkBased;
+                self.allocate_body(Chunks::new(size_bytes, self.block_bytes).body_bytes(body_bytes))
             }
             _ => self.allocate_body(body_bytes),
         };

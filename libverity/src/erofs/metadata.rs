@@ -3,10 +3,11 @@
 use super::ErofsError;
 use super::allocator::{Allocator, INODE_SLOT_BYTES};
 use super::blocks::{BlockSink, BlockStream};
+use super::chunk::Chunks;
 use super::directory::{self, Dirent, DirentType};
 use super::inode::{DataLayout, InodeRecord};
 use super::layout::{Layout, Placement};
-use super::tree::{Directory, InodeId, InodeKind, ROOT, Tree};
+use super::tree::{Content, Directory, InodeId, InodeKind, ROOT, Tree};
 
 /// Writes all inodes, directories and long link texts of an image.
 #[derive(Debug)]
@@ -79,7 +80,8 @@ impl MetadataWriter<'_> {
         pieces
     }
 
-    /// Appends the inode, its attributes and its inline content to `bytes`.
+    /// Appends the inode, its attributes, chunk index and inline content to `bytes`, and returns
+    /// whether it has a useful name filter.
     fn write_inode(&self, id: InodeId, bytes: &mut Vec<u8>) -> bool {
         let inode = self.tree.inode(id);
         let placement = self.layout.placement(id);
@@ -91,7 +93,7 @@ impl MetadataWriter<'_> {
             mode: file_type | inode.permissions,
             links: inode.links,
             size_bytes: placement.size_bytes,
-            union: union(&inode.kind, placement),
+            union: self.union(&inode.kind, placement),
             number: placement.number,
             uid: inode.uid,
             gid: inode.gid,
@@ -99,6 +101,11 @@ impl MetadataWriter<'_> {
         };
         record.write(bytes);
         let has_filter = inode.xattrs.as_ref().is_some_and(|xattrs| xattrs.write(bytes));
+        if let InodeKind::Regular { size_bytes, content: Content::SecondDevice { first_block } } =
+            inode.kind
+        {
+            Chunks::new(size_bytes, self.block_bytes).write(first_block.into(), bytes);
+        }
         if placement.layout == DataLayout::FlatInline {
             let appended: Result<(), std::convert::Infallible> =
                 self.for_each_part(id, |part, is_inline| {
@@ -110,6 +117,21 @@ impl MetadataWriter<'_> {
             let Ok(()) = appended;
         }
         has_filter
+    }
+
+    /// Returns what an inode says in the field that means something else for each type.
+    fn union(&self, kind: &InodeKind, placement: &Placement) -> u32 {
+        match kind {
+            InodeKind::BlockDevice(device) | InodeKind::CharacterDevice(device) => *device,
+            InodeKind::Directory(_) | InodeKind::Symlink(_) => {
+                placement.content_block.unwrap_or(NO_BLOCK)
+            }
+            InodeKind::Fifo | InodeKind::Removed => 0,
+            InodeKind::Regular { size_bytes, content: Content::SecondDevice { .. } } => {
+                Chunks::new(*size_bytes, self.block_bytes).format()
+            }
+            InodeKind::Regular { .. } => placement.content_block.unwrap_or(0),
+        }
     }
 
     /// Hands out the content of a directory or link by blocks, and whether a block is inline.
@@ -186,18 +208,6 @@ struct Piece {
 enum Part {
     Content,
     Inode,
-}
-
-/// Returns what an inode says in the field that means something else for each type.
-fn union(kind: &InodeKind, placement: &Placement) -> u32 {
-    match kind {
-        InodeKind::BlockDevice(device) | InodeKind::CharacterDevice(device) => *device,
-        InodeKind::Directory(_) | InodeKind::Symlink(_) => {
-            placement.content_block.unwrap_or(NO_BLOCK)
-        }
-        InodeKind::Fifo | InodeKind::Removed => 0,
-        InodeKind::Regular { .. } => placement.content_block.unwrap_or(0),
-    }
 }
 
 /// Stands for the first block of content that is inline altogether.

@@ -28,10 +28,13 @@
 //! belongs to, and to check an image as a whole before it is signed.
 
 mod allocator;
+mod assembly;
 mod blocks;
+mod chunk;
 mod directory;
 mod error;
 mod image;
+mod index_writer;
 mod inode;
 mod layout;
 mod metadata;
@@ -45,6 +48,7 @@ pub use blocks::BlockSink;
 pub use directory::DirectoryError;
 pub use error::{EntryPath, ErofsError};
 pub use image::Image;
+pub use index_writer::IndexWriter;
 pub use inode::InodeError;
 pub use reader::{
     BlockOwner, BlockOwners, BlockPart, CheckError, CheckedImage, FileContent, FileError, FileKind,

@@ -1,4 +1,4 @@
-//! The superblock, 128 bytes at byte 1024 of the image.
+//! The superblock, 128 bytes at byte 1024 of the image, and the slot of a second device behind it.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -20,6 +20,15 @@
 //! | 86 | 2 | count of other devices |
 //! | 88 | 2 | place of the device table, in units of 128 bytes |
 //! | 90 | 38 | 0 |
+//!
+//! A slot, 128 bytes:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 64 | tag, 0 |
+//! | 64 | 4 | count of blocks in the device |
+//! | 68 | 4 | block number by which the image knows its first block |
+//! | 72 | 56 | 0 |
 //!
 //! The checksum is CRC-32C with initial value 2³² − 1 and no final inversion, over the rest of the
 //! superblock's block, from the superblock on, with the checksum itself as 0.
@@ -47,13 +56,30 @@ pub(super) struct Superblock {
     pub(super) blocks: u32,
     /// The block from which inodes are numbered.
     pub(super) metadata_block: u32,
+    /// The count of blocks in a second device, which continues the image's own blocks.
+    pub(super) second_device_blocks: Option<u32>,
 }
 
 impl Superblock {
-    /// Returns the bytes of the superblock; UUID and checksum are 0.
-    pub(super) fn to_bytes(self) -> [u8; SUPERBLOCK_BYTES as usize] {
+    /// Returns superblock and device slot; UUID and checksum are 0.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.raw().as_bytes().to_vec();
+        if let Some(blocks) = self.second_device_blocks {
+            let slot = RawDeviceSlot {
+                tag: [0; 64],
+                blocks: blocks.into(),
+                first_block: self.blocks.into(),
+                reserved: [0; 56],
+            };
+            bytes.extend_from_slice(slot.as_bytes());
+        }
+        bytes
+    }
+
+    fn raw(self) -> RawSuperblock {
+        let has_device = self.second_device_blocks.is_some();
         let filter = if self.has_xattr_filter { FEATURE_XATTR_FILTER } else { 0 };
-        let raw = RawSuperblock {
+        RawSuperblock {
             magic: MAGIC.into(),
             checksum: 0.into(),
             feature_compat: (FEATURE_CHECKSUM | FEATURE_MTIME | filter).into(),
@@ -68,13 +94,12 @@ impl Superblock {
             xattr_block: 0.into(),
             uuid: [0; 16],
             volume_name: [0; 16],
-            feature_incompat: 0.into(),
+            feature_incompat: if has_device { FEATURE_DEVICE_TABLE } else { 0 }.into(),
             compression: 0.into(),
-            extra_devices: 0.into(),
-            device_table_slot: 0.into(),
+            extra_devices: u16::from(has_device).into(),
+            device_table_slot: if has_device { DEVICE_TABLE_SLOT } else { 0 }.into(),
             reserved: [0; 38],
-        };
-        zerocopy::transmute!(raw)
+        }
     }
 }
 
@@ -283,11 +308,25 @@ struct RawSuperblock {
     reserved: [u8; 38],
 }
 
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct RawDeviceSlot {
+    tag: [u8; 64],
+    blocks: U32,
+    first_block: U32,
+    reserved: [u8; 56],
+}
+
 /// The distance of the superblock from the start of the image.
 pub(super) const SUPERBLOCK_OFFSET_BYTES: u32 = 1024;
 /// The size of the superblock.
 pub(super) const SUPERBLOCK_BYTES: u32 = size_of::<RawSuperblock>() as u32;
 
+/// The size of the slot of a second device.
+pub(super) const DEVICE_SLOT_BYTES: u32 = size_of::<RawDeviceSlot>() as u32;
+
+const DEVICE_TABLE_SLOT: u16 =
+    ((SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK_BYTES) / DEVICE_SLOT_BYTES) as u16;
 const MAGIC: u32 = 0xE0F5_E1E2;
 const FEATURE_CHECKSUM: u32 = 0x1;
 const FEATURE_MTIME: u32 = 0x2;

@@ -460,6 +460,8 @@ pub(super) enum Content {
     Blocks(GroupId),
     /// Not taken yet, or empty.
     Nowhere,
+    /// In the second device, from this block on.
+    SecondDevice { first_block: u32 },
 }
 
 /// Is what only directories have.

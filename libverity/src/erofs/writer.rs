@@ -3,13 +3,10 @@
 use std::io::Read;
 
 use super::ErofsError;
-use super::allocator::Allocator;
-use super::blocks::{BlockSink, BlockStream, CopyError};
+use super::assembly::Assembly;
+use super::blocks::{BlockSink, CopyError};
 use super::image::Image;
-use super::layout::Layout;
-use super::metadata::MetadataWriter;
-use super::superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock};
-use super::tree::{Content, InodeKind, ROOT, Tree};
+use super::tree::{Content, InodeKind};
 use crate::tar::Entry;
 
 /// Turns the entries of a tar archive into an EROFS image that holds the content of all files.
@@ -36,19 +33,13 @@ use crate::tar::Entry;
 /// ```
 #[derive(Debug)]
 pub struct Writer {
-    tree: Tree,
-    allocator: Allocator,
-    stream: BlockStream,
+    assembly: Assembly,
 }
 
 impl Writer {
     /// Starts an image with an empty root directory.
     pub fn new() -> Self {
-        Self {
-            tree: Tree::new(),
-            allocator: Allocator::new(BLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK_BYTES),
-            stream: BlockStream::new(BLOCK_BYTES, SUPERBLOCK_BLOCK),
-        }
+        Self { assembly: Assembly::new(BLOCK_BYTES, false) }
     }
 
     /// Applies the next entry of the archive; `content` gives the bytes of a regular file and is
@@ -64,16 +55,17 @@ impl Writer {
         content: &mut dyn Read,
         sink: &mut dyn BlockSink,
     ) -> Result<(), ErofsError> {
-        let Some(file) = self.tree.add(entry)? else { return Ok(()) };
-        let InodeKind::Regular { size_bytes, content: place } = &mut self.tree.inode_mut(file).kind
+        let Assembly { tree, allocator, stream, .. } = &mut self.assembly;
+        let Some(file) = tree.add(entry)? else { return Ok(()) };
+        let InodeKind::Regular { size_bytes, content: place } = &mut tree.inode_mut(file).kind
         else {
             return Ok(());
         };
         let blocks = size_bytes.div_ceil(BLOCK_BYTES.into());
-        *place = Content::Blocks(self.allocator.allocate_data(blocks)?);
+        *place = Content::Blocks(allocator.allocate_data(blocks)?);
         let path = || entry.path[..].into();
         let copied_bytes =
-            self.stream.copy(content, *size_bytes, sink).map_err(|error| match error {
+            stream.copy(content, *size_bytes, sink).map_err(|error| match error {
                 CopyError::Read(source) => ErofsError::Read { path: path(), source },
                 CopyError::Write(source) => ErofsError::Write { source },
             })?;
@@ -92,28 +84,8 @@ impl Writer {
     /// # Errors
     ///
     /// Says that the image would be too large, or that the blocks could not be passed on.
-    pub fn finish(mut self, sink: &mut dyn BlockSink) -> Result<Image, ErofsError> {
-        let layout = Layout::new(&mut self.tree, &mut self.allocator, BLOCK_BYTES)?;
-        let metadata = MetadataWriter {
-            tree: &self.tree,
-            layout: &layout,
-            allocator: &self.allocator,
-            block_bytes: BLOCK_BYTES,
-        };
-        let has_xattr_filter = metadata.write(&mut self.stream, sink)?;
-        let blocks = self.allocator.blocks();
-        let superblock = Superblock {
-            has_xattr_filter,
-            block_bytes: BLOCK_BYTES,
-            root_nid: metadata.nid(ROOT) as u16,
-            inodes: layout.inodes.into(),
-            blocks: blocks as u32,
-            metadata_block: layout.metadata_block as u32,
-        };
-        let held =
-            self.stream.finish(blocks, sink).map_err(|source| ErofsError::Write { source })?;
-        let divergences = self.tree.take_divergences();
-        Ok(Image::new(superblock, held, divergences))
+    pub fn finish(self, sink: &mut dyn BlockSink) -> Result<Image, ErofsError> {
+        self.assembly.finish(None, sink)
     }
 }
 
@@ -124,4 +96,3 @@ impl Default for Writer {
 }
 
 const BLOCK_BYTES: u32 = 4096;
-const SUPERBLOCK_BLOCK: u64 = 0;
