@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use libverity::erofs::{ErofsError, Image, Writer};
+use libverity::erofs::{ErofsError, Image, IndexWriter, Writer};
 use libverity::tar::{TarError, TarReader};
 
 /// The UUID of all images in these tests, as text.
@@ -31,6 +31,21 @@ pub(crate) fn full_image(archive: impl Read) -> Result<(Vec<u8>, Image), Failure
         writer.add(&entry, &mut archive, &mut sink)?;
     }
     let image = writer.finish(&mut sink)?;
+    drop(sink);
+    complete(&mut bytes, &image);
+    Ok((bytes, image))
+}
+
+/// Makes the image that points into `archive`, likewise.
+pub(crate) fn index_image(archive: impl Read) -> Result<(Vec<u8>, Image), Failure> {
+    let mut archive = TarReader::new(archive);
+    let mut writer = IndexWriter::new();
+    while let Some(entry) = archive.next_entry()? {
+        writer.add(&entry, archive.position_bytes())?;
+    }
+    let mut bytes = Vec::new();
+    let mut sink = ascending(&mut bytes, 512, 2);
+    let image = writer.finish(archive.position_bytes(), &mut sink)?;
     drop(sink);
     complete(&mut bytes, &image);
     Ok((bytes, image))
