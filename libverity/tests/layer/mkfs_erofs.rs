@@ -52,6 +52,7 @@ fn is_refused_here(error: &LayerError) -> bool {
         LayerError::Erofs { source } => matches!(
             source,
             ErofsError::DirectoryWhiteout { .. }
+                | ErofsError::OpaqueRoot { .. }
                 | ErofsError::OrphanedParent { .. }
                 | ErofsError::WhiteoutName { .. }
                 | ErofsError::WhiteoutWithContent { .. }
