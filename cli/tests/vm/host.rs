@@ -1,0 +1,89 @@
+//! What the host prepares: signed images, policies, and a machine that has them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use osguard_testkit::command::{command, run};
+use osguard_testkit::image::{RealImage, Tree, real};
+use osguard_testkit::vm::{Kernel, Vm};
+use osguard_testkit::Result;
+use tempfile::TempDir;
+
+/// Is a directory with a key, signed policies and images.
+pub(crate) struct Host {
+    directory: TempDir,
+    image: Option<RealImage>,
+}
+
+impl Host {
+    /// Prepares a key that the machine will trust, and policies.
+    pub(crate) fn new() -> Result<Self> {
+        let host = Self { directory: tempfile::tempdir().expect("a directory"), image: None };
+        host.osguard(&["key", "generate", "trusted"]);
+        host.osguard(&["key", "generate", "foreign"]);
+        std::fs::create_dir(host.path("policies")).expect("a directory");
+        for (name, version, key) in [
+            ("1", "1.0.1", "trusted.key"),
+            ("2", "1.0.2", "trusted.key"),
+            ("foreign", "1.0.3", "foreign.key"),
+        ] {
+            let text = format!("policies/{name}.pol");
+            let new = ["policy", "new", "--name", "spine", "--policy-version", version];
+            host.osguard(&[&new[..], &["--boot-verified", &text]].concat());
+            host.osguard(&["policy", "sign", &text, "--key", key]);
+        }
+        Ok(host)
+    }
+
+    /// Adds the real image, signed, and its unsigned sibling, as the layout `images`.
+    pub(crate) fn with_real_image() -> Result<Self> {
+        let image = real()?;
+        let host = Self { image: Some(image.clone()), ..Self::new()? };
+        run(command("cp")?.arg("-a").arg(&image.layout).arg(host.path("images")))?;
+        assert_eq!((image.tag, image.unsigned_tag), ("real", "unsigned"), "as the script has it");
+        host.osguard(&["sign", "oci:images:real", "--key", "trusted.key"]);
+        host.osguard(&["verify", "oci:images:real", "--trust", "trusted.crt"]);
+        Ok(host)
+    }
+
+    /// Returns the tree that the real image stands for.
+    pub(crate) fn tree(&self) -> &Path {
+        &self.image.as_ref().expect("a host with the real image").tree
+    }
+
+    /// Returns a file in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs osguard in the directory; it must succeed.
+    pub(crate) fn osguard(&self, arguments: &[&str]) {
+        let output = self.command(arguments).output().expect("osguard starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "osguard {arguments:?}: {error}");
+    }
+
+    /// Returns osguard in the directory, ready to run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_osguard"));
+        command.current_dir(self.directory.path()).args(arguments);
+        command
+    }
+
+    /// Returns a machine that trusts the key and has the images, an empty disk and the policies.
+    pub(crate) fn machine(&self, kernel: Kernel) -> Result<Vm> {
+        let certificate = std::fs::read(self.path("trusted.crt")).expect("the certificate");
+        let mut machine = Vm::new(kernel)
+            .certificate(certificate)
+            .directory_disk(self.path("images"))
+            .empty_disk(512)
+            .program(env!("CARGO_BIN_EXE_osguard"))
+            .program(Tree::program()?)
+            .time_limit(std::time::Duration::from_secs(240));
+        for name in ["1", "2", "foreign"] {
+            let file = format!("policies/{name}.p7b");
+            machine = machine.file(&format!("/{file}"), self.path(&file));
+        }
+        Ok(machine)
+    }
+}

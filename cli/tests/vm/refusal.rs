@@ -1,0 +1,1 @@
+//! What is refused before anything is mounted, and what fails when it is read.

@@ -1,0 +1,46 @@
+//! What the virtual machines do.
+
+/// Mounts, enforces, tries and takes down; every step is named.
+///
+/// The initramfs holds osguard and busybox and is allowed as `boot_verified`. The images lie on
+/// `/dev/vda`, the node's store on `/dev/vdb`.
+pub(crate) const ENFORCE: &str = r#"
+mkdir -p /images /node /mnt /unsigned /writable
+mount -t ext4 -o ro /dev/vda /images
+mount -t ext4 /dev/vdb /node
+export OSGUARD_STORE=/node/store
+
+step mount osguard node mount oci:/images:real /mnt
+step list osguard node list
+step tree osguard-tree /mnt
+step refuse-unsigned-mount osguard node mount oci:/images:unsigned /unsigned
+step mount-unsigned osguard node mount oci:/images:unsigned /unsigned --allow-unsigned
+mkdir /node/upper /node/work
+step mount-writable osguard node mount oci:/images:real /writable --upper /node/upper --work /node/work
+
+step deploy osguard policy deploy /policies/2.p7b
+step status osguard policy status
+step deploy-older osguard policy deploy /policies/1.p7b
+step deploy-foreign osguard policy deploy /policies/foreign.p7b
+
+step run-through-overlay chroot /mnt /usr/bin/hello
+for layer in /run/osguard/layers/*; do
+    [ -x "$layer/usr/bin/busybox" ] && break
+done
+step run-from-layer "$layer/usr/bin/busybox" echo from the layer
+step run-before-copy-up /writable/usr/bin/busybox echo still signed
+
+step deny-unsigned-image /unsigned/usr/bin/unsigned-busybox echo never
+cp "$layer/usr/bin/busybox" /tmp/copy
+step deny-copy-on-tmpfs /tmp/copy echo never
+cp "$layer/usr/bin/busybox" /writable/usr/bin/new
+step deny-new-in-upper /writable/usr/bin/new echo never
+chmod 700 /writable/usr/bin/busybox
+step deny-copied-up /writable/usr/bin/busybox echo never
+
+step unmount osguard node unmount /mnt
+step unmount-unsigned osguard node unmount /unsigned
+step unmount-writable osguard node unmount /writable
+step left sh -c 'ls /sys/block | grep ^dm-; grep -l . /sys/block/loop*/loop/backing_file; grep -E "erofs|overlay|osguard" /proc/mounts'
+exit 0
+"#;
