@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use osguard_testkit::Result;
 use osguard_testkit::command::{command, run};
 use osguard_testkit::image::{RealImage, Tree, real};
 use osguard_testkit::vm::{Kernel, Vm};
-use osguard_testkit::Result;
 use tempfile::TempDir;
 
 /// Is a directory with a key, signed policies and images.
@@ -61,6 +61,19 @@ impl Host {
         let output = self.command(arguments).output().expect("osguard starts");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "osguard {arguments:?}: {error}");
+    }
+
+    /// Returns the root hashes that the signatures of an image in the layout are over.
+    pub(crate) fn root_hashes(&self, tag: &str) -> Vec<String> {
+        let image = format!("oci:images:{tag}");
+        let output = self.command(&["inspect", &image, "--output", "json"]).output();
+        let json = output.expect("osguard starts").stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        let layers = json["manifests"][0]["layers"].as_array().expect("layers");
+        let signatures = layers.iter().flat_map(|layer| layer["signatures"].as_array().cloned());
+        let root_hash =
+            |signature: serde_json::Value| signature["root_hash"].as_str().map(str::to_owned);
+        signatures.flatten().filter_map(root_hash).collect()
     }
 
     /// Returns osguard in the directory, ready to run.
