@@ -64,6 +64,7 @@ pub struct Vm {
     modules: Vec<String>,
     parameters: Vec<String>,
     script: String,
+    watch: Option<fn(&str)>,
     memory_mebibytes: u32,
     time_limit: Duration,
 }
@@ -86,6 +87,7 @@ impl Vm {
             modules: MODULES.map(str::to_owned).to_vec(),
             parameters: Vec::new(),
             script: String::new(),
+            watch: None,
             memory_mebibytes: 1024,
             time_limit: Duration::from_secs(120),
         }
@@ -175,6 +177,13 @@ impl Vm {
         self
     }
 
+    /// Has each line of the console seen as soon as it is complete.
+    #[must_use]
+    pub fn watch(mut self, watch: fn(&str)) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
     /// Sets the memory of the machine, the initramfs included.
     #[must_use]
     pub fn memory_mebibytes(mut self, memory_mebibytes: u32) -> Self {
@@ -234,7 +243,8 @@ impl Vm {
 
         let _lock = cache::lock("vm/machine")?;
         let start = Instant::now();
-        let ended = wait(qemu, self.time_limit, &at("errors"))?;
+        let mut console = Follower { path: at("console"), seen_bytes: 0, watch: self.watch };
+        let ended = wait(qemu, self.time_limit, &at("errors"), &mut console)?;
         let console = read_lossy(&at("console"))? + &read_lossy(&at("errors"))?;
         let report = fs::read(at("report")).map_err(Error::io(&at("report")))?;
         match Outcome::parse(&report) {
@@ -274,7 +284,12 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Runs QEMU and tells whether it ended by itself within `time_limit`.
-fn wait(mut qemu: Command, time_limit: Duration, errors: &Path) -> Result<bool> {
+fn wait(
+    mut qemu: Command,
+    time_limit: Duration,
+    errors: &Path,
+    console: &mut Follower,
+) -> Result<bool> {
     let errors_file = fs::File::create(errors).map_err(Error::io(errors))?;
     let child = qemu
         .stdin(Stdio::null())
@@ -285,12 +300,32 @@ fn wait(mut qemu: Command, time_limit: Duration, errors: &Path) -> Result<bool> 
     let mut machine = Running(child);
     let deadline = Instant::now() + time_limit;
     while Instant::now() < deadline {
+        console.follow();
         if machine.0.try_wait().map_err(Error::io(Path::new("qemu-system-x86_64")))?.is_some() {
+            console.follow();
             return Ok(true);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(false)
+}
+
+/// Passes on the lines of a console that is being written.
+struct Follower {
+    path: PathBuf,
+    seen_bytes: usize,
+    watch: Option<fn(&str)>,
+}
+
+impl Follower {
+    fn follow(&mut self) {
+        // The console is read in the end again, and then an error is one.
+        let (Some(watch), Ok(text)) = (self.watch, fs::read(&self.path)) else { return };
+        let Some(fresh) = text.get(self.seen_bytes..) else { return };
+        let Some(end) = fresh.iter().rposition(|&byte| byte == b'\n') else { return };
+        String::from_utf8_lossy(&fresh[..end]).lines().for_each(watch);
+        self.seen_bytes += end + 1;
+    }
 }
 
 /// Is a QEMU that does not outlive the test.
