@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// Which image, and which of its platforms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArguments {
-    /// The image: oci:DIR[:TAG] or oci:DIR@DIGEST
+    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Take only these platforms of an index, such as linux/amd64 [default: all]

@@ -29,7 +29,7 @@ use crate::output::{Output, Report};
 /// device.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The image: oci:DIR[:TAG] or oci:DIR@DIGEST
+    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The directory to mount at; it is made if it does not exist
