@@ -123,6 +123,22 @@ impl<'a> Element<'a> {
     pub(crate) fn reader(&self) -> Reader<'a> {
         Reader::new(self.contents)
     }
+
+    /// Reads the elements of a `SET OF` or a `SEQUENCE OF`, each of which has to have the tag
+    /// `expected`. There has to be one at least.
+    pub(crate) fn for_each<E: From<Asn1Error>>(
+        &self,
+        expected: u8,
+        mut read: impl FnMut(Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut elements = self.reader();
+        loop {
+            read(elements.required(expected)?)?;
+            if elements.is_at_end() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 pub(crate) const INTEGER: u8 = 0x02;

@@ -9,7 +9,8 @@ use sha2::Digest as _;
 
 /// Is a digest algorithm that the kernel takes in a signature.
 ///
-/// Whether it can compute it is a matter of its configuration; the SHA-2 family is always there.
+/// SHA-1 and SHA-2 are always there. Whether it has the others depends on how it was built (Debian's
+/// 6.12 accepts SHA-3, its 7.2 does not), so that nothing here counts on them.
 ///
 /// Source: `crypto/asymmetric_keys/pkcs7_parser.c`, `pkcs7_sig_note_digest_algo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +41,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// Hashes `message`, or returns `None` for an algorithm that only the kernel has.
+    /// Hashes `message`, or returns `None` for an algorithm that only some kernels have.
     pub fn digest(self, message: &[u8]) -> Option<Vec<u8>> {
         Some(match self {
             Self::Sha1 => {

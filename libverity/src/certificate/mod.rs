@@ -9,6 +9,7 @@ mod algorithm;
 mod generate;
 mod parse;
 mod public_key;
+mod verification;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -23,9 +24,10 @@ pub(crate) use algorithm::{
 };
 pub use algorithm::{HashAlgorithm, SignatureScheme};
 pub use generate::{GenerateError, GeneratedKey, KeyKind, generate};
-pub(crate) use parse::parse_time;
+pub(crate) use parse::{name as parse_name, parse_time};
+pub(crate) use public_key::bit_length;
 pub use public_key::{Curve, PublicKey};
-pub(crate) use public_key::{SignatureError, bit_length};
+pub(crate) use verification::SignatureError;
 
 use crate::asn1::Asn1Error;
 use crate::errno::Errno;
@@ -281,7 +283,10 @@ impl CertificateError {
 pub enum NotLoadable {
     /// It says that it is its own issuer, and is not.
     #[error("it names itself as its issuer, but its own key did not sign it")]
-    SelfSignature,
+    SelfSignature {
+        /// The error that the kernel gives.
+        errno: Errno,
+    },
     /// The key's algorithm or curve is unknown to the kernel.
     #[error("the kernel has no {algorithm} keys")]
     UnsupportedKey {
@@ -300,7 +305,7 @@ impl NotLoadable {
     /// Returns the error that the kernel gives for such a certificate.
     pub fn errno(&self) -> Errno {
         match self {
-            Self::SelfSignature => Errno::EKEYREJECTED,
+            Self::SelfSignature { errno } => *errno,
             Self::UnsupportedKey { .. } | Self::UnsupportedSignature { .. } => Errno::ENOPKG,
         }
     }

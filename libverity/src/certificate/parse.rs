@@ -12,6 +12,7 @@ use crate::asn1::{
     Asn1Error, BIT_STRING, Element, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING,
     Reader, SEQUENCE, SET, UTC_TIME, constructed_context, primitive_context,
 };
+use crate::errno::Errno;
 
 /// Reads the certificate at the start of `der`.
 ///
@@ -36,10 +37,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
     let serial = fields.required(INTEGER)?;
     let inner_algorithm = algorithm_identifier(fields.required(SEQUENCE)?)?;
     let issuer = name(&mut fields)?;
-    let mut validity = fields.required(SEQUENCE)?.reader();
-    let not_before = validity_time(&mut validity)?;
-    let not_after = validity_time(&mut validity)?;
-    validity.finish()?;
+    let (not_before, not_after) = validity(fields.required(SEQUENCE)?)?;
     let subject = name(&mut fields)?;
     let public_key = public_key(fields.required(SEQUENCE)?)?;
     for unique_identifier in [1, 2] {
@@ -50,12 +48,11 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
         None => Extensions::default(),
     };
     fields.finish()?;
-    if inner_algorithm.identifier != outer_algorithm.identifier {
-        return Err(CertificateError::SignatureAlgorithms);
-    }
-
     let signature_algorithm = SignatureScheme::of_certificate_oid(inner_algorithm.identifier)
         .ok_or_else(|| describe_oid(inner_algorithm.identifier));
+    if signature_algorithm.is_ok() && inner_algorithm.identifier != outer_algorithm.identifier {
+        return Err(CertificateError::SignatureAlgorithms);
+    }
     let mut certificate = Certificate {
         der: outer.encoding.to_vec(),
         to_be_signed: to_be_signed.encoding.to_vec(),
@@ -124,9 +121,10 @@ fn self_signed(certificate: &Certificate, names_agree: bool) -> Result<bool, Not
     let by_key = certificate.authority.key_identifier.as_ref();
     let serial_agrees = by_serial.is_some_and(|id| *id == certificate.id);
     let key_agrees = by_key.is_some() && by_key == certificate.subject_key_identifier.as_ref();
+    let rejected = NotLoadable::SelfSignature { errno: Errno::EKEYREJECTED };
     match (by_serial.is_some(), by_key.is_some()) {
         (false, false) => {}
-        (true, true) if serial_agrees != key_agrees => return Err(NotLoadable::SelfSignature),
+        (true, true) if serial_agrees != key_agrees => return Err(rejected),
         _ if !serial_agrees && !key_agrees => return Ok(false),
         _ => {}
     }
@@ -134,9 +132,8 @@ fn self_signed(certificate: &Certificate, names_agree: bool) -> Result<bool, Not
         // What only the kernel can check is taken for what it says: a root that is not among the
         // trust anchors helps nobody.
         Ok(()) | Err(SignatureError::UnsupportedHere { .. }) => Ok(true),
-        Err(SignatureError::Mismatch | SignatureError::OtherKind) => {
-            Err(NotLoadable::SelfSignature)
-        }
+        Err(SignatureError::Mismatch(errno)) => Err(NotLoadable::SelfSignature { errno }),
+        Err(SignatureError::OtherKind) => Err(rejected),
     }
 }
 
@@ -161,18 +158,17 @@ fn bit_string(element: Element<'_>) -> Result<&[u8], Asn1Error> {
     }
 }
 
-fn name<'a>(fields: &mut Reader<'a>) -> Result<Element<'a>, Asn1Error> {
+/// Reads a Name, of which the kernel checks the structure.
+pub(crate) fn name<'a>(fields: &mut Reader<'a>) -> Result<Element<'a>, Asn1Error> {
     let name = fields.required(SEQUENCE)?;
-    let mut relative_names = name.reader();
-    while !relative_names.is_at_end() {
-        let mut attributes = relative_names.required(SET)?.reader();
-        while !attributes.is_at_end() {
-            let mut attribute = attributes.required(SEQUENCE)?.reader();
-            attribute.required(OBJECT_IDENTIFIER)?;
-            attribute.any()?;
-            attribute.finish()?;
-        }
-    }
+    name.for_each(SET, |relative_name| {
+        relative_name.for_each(SEQUENCE, |attribute| {
+            let mut parts = attribute.reader();
+            parts.required(OBJECT_IDENTIFIER)?;
+            parts.any()?;
+            parts.finish()
+        })
+    })?;
     Ok(name)
 }
 
@@ -185,8 +181,14 @@ fn public_key(element: Element<'_>) -> Result<PublicKey, CertificateError> {
     Ok(PublicKey::parse(algorithm.identifier, parameters, bits)?)
 }
 
-fn validity_time(validity: &mut Reader<'_>) -> Result<SystemTime, CertificateError> {
-    parse_time(validity.any()?).ok_or(CertificateError::Time)
+/// Reads both times of a validity; where the second is missing, the kernel reads the first again.
+fn validity(element: Element<'_>) -> Result<(SystemTime, SystemTime), CertificateError> {
+    let mut times = element.reader();
+    let not_before = times.any()?;
+    let not_after = times.optional_any()?.unwrap_or(not_before);
+    times.finish()?;
+    let time = |element| parse_time(element).ok_or(CertificateError::Time);
+    Ok((time(not_before)?, time(not_after)?))
 }
 
 #[derive(Default)]
@@ -197,30 +199,38 @@ struct Extensions {
 
 fn extensions(wrapper: Element<'_>) -> Result<Extensions, CertificateError> {
     let mut outer = wrapper.reader();
-    let mut list = outer.required(SEQUENCE)?.reader();
+    let list = outer.required(SEQUENCE)?;
     outer.finish()?;
     let mut found = Extensions::default();
-    while !list.is_at_end() {
-        let mut extension = list.required(SEQUENCE)?.reader();
-        let identifier = extension.required(OBJECT_IDENTIFIER)?.contents;
-        extension.optional(BOOLEAN)?;
-        let value = extension.required(OCTET_STRING)?.contents;
-        extension.finish()?;
+    list.for_each(SEQUENCE, |extension| {
+        let mut parts = extension.reader();
+        let identifier = parts.required(OBJECT_IDENTIFIER)?.contents;
+        parts.optional(BOOLEAN)?;
+        let value = parts.required(OCTET_STRING)?.contents;
+        parts.finish()?;
+        found.note(identifier, value)
+    })?;
+    Ok(found)
+}
+
+impl Extensions {
+    /// Source: `x509_process_extension`.
+    fn note(&mut self, identifier: &[u8], value: &[u8]) -> Result<(), CertificateError> {
+        let malformed = |extension| CertificateError::Extension { extension };
         if identifier == SUBJECT_KEY_IDENTIFIER.as_bytes() {
             let identifier = subject_key_identifier(value)
-                .filter(|_| found.subject_key_identifier.is_none())
-                .ok_or(CertificateError::Extension { extension: "subjectKeyIdentifier" })?;
-            found.subject_key_identifier = Some(identifier);
+                .filter(|_| self.subject_key_identifier.is_none())
+                .ok_or_else(|| malformed("subjectKeyIdentifier"))?;
+            self.subject_key_identifier = Some(identifier);
         } else if identifier == AUTHORITY_KEY_IDENTIFIER.as_bytes() {
-            found.authority = authority(value)
-                .map_err(|_| CertificateError::Extension { extension: "authorityKeyIdentifier" })?;
+            self.authority = authority(value).map_err(|_| malformed("authorityKeyIdentifier"))?;
         } else if identifier == KEY_USAGE.as_bytes() && !is_key_usage(value) {
-            return Err(CertificateError::Extension { extension: "keyUsage" });
+            return Err(malformed("keyUsage"));
         } else if identifier == BASIC_CONSTRAINTS.as_bytes() && !is_basic_constraints(value) {
-            return Err(CertificateError::Extension { extension: "basicConstraints" });
+            return Err(malformed("basicConstraints"));
         }
+        Ok(())
     }
-    Ok(found)
 }
 
 /// Reads an OCTET STRING of 1 to 127 bytes that fills the extension.

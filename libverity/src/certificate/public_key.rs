@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use ring::signature::{
-    self, EcdsaVerificationAlgorithm, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
-};
-
 use super::algorithm::{
     EC_PUBLIC_KEY, HashAlgorithm, PRIME192V1, PRIME256V1, RSA_ENCRYPTION, SECP384R1, SECP521R1,
     SignatureScheme, describe_oid,
 };
+use super::verification::{self, SignatureError};
 use crate::asn1::{Asn1Error, INTEGER, Reader, SEQUENCE};
 
 /// Is the key in a certificate.
@@ -84,23 +81,18 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignatureError> {
-        let unsupported = || SignatureError::UnsupportedHere {
-            algorithm: format!("{scheme} by a key {self} over {hash}"),
-        };
-        let verified = match (self, scheme) {
+        match (self, scheme) {
             (Self::Rsa { modulus, exponent }, SignatureScheme::RsaPkcs1) => {
-                let parameters = rsa_parameters(modulus, hash).ok_or_else(unsupported)?;
-                RsaPublicKeyComponents { n: modulus, e: exponent }
-                    .verify(parameters, message, signature)
+                verification::rsa(modulus, exponent, hash, message, signature)
             }
             (Self::Ec { curve, point }, SignatureScheme::Ecdsa) => {
-                let algorithm = ecdsa_algorithm(*curve, hash).ok_or_else(unsupported)?;
-                UnparsedPublicKey::new(algorithm, point).verify(message, signature)
+                verification::ecdsa(*curve, point, hash, message, signature)
             }
-            (_, SignatureScheme::Gost) => return Err(unsupported()),
-            _ => return Err(SignatureError::OtherKind),
-        };
-        verified.map_err(|_| SignatureError::Mismatch)
+            (_, SignatureScheme::Gost) => {
+                Err(SignatureError::UnsupportedHere { algorithm: scheme.to_string() })
+            }
+            _ => Err(SignatureError::OtherKind),
+        }
     }
 }
 
@@ -145,17 +137,6 @@ impl fmt::Display for Curve {
     }
 }
 
-/// Says why a signature was not verified with a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SignatureError {
-    /// It is not a signature of this message by this key.
-    Mismatch,
-    /// The signature is of another kind than the key.
-    OtherKind,
-    /// The kernel may know the algorithm, but this program does not.
-    UnsupportedHere { algorithm: String },
-}
-
 /// Counts the bits of a big-endian number without leading zeros.
 pub(crate) fn bit_length(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
@@ -164,28 +145,4 @@ pub(crate) fn bit_length(number: &[u8]) -> usize {
 fn without_leading_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|&&byte| byte == 0).count();
     &number[zeros..]
-}
-
-fn rsa_parameters(modulus: &[u8], hash: HashAlgorithm) -> Option<&'static RsaParameters> {
-    let small = bit_length(modulus) < 2048;
-    Some(match hash {
-        HashAlgorithm::Sha1 => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
-        HashAlgorithm::Sha256 => &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
-        HashAlgorithm::Sha384 if !small => &signature::RSA_PKCS1_2048_8192_SHA384,
-        HashAlgorithm::Sha512 => &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
-        _ => return None,
-    })
-}
-
-fn ecdsa_algorithm(
-    curve: Curve,
-    hash: HashAlgorithm,
-) -> Option<&'static EcdsaVerificationAlgorithm> {
-    Some(match (curve, hash) {
-        (Curve::P256, HashAlgorithm::Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
-        (Curve::P256, HashAlgorithm::Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
-        (Curve::P384, HashAlgorithm::Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
-        (Curve::P384, HashAlgorithm::Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
-        _ => return None,
-    })
 }

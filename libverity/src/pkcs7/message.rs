@@ -15,7 +15,8 @@ use crate::asn1::{
     constructed_context, primitive_context,
 };
 use crate::certificate::{
-    Certificate, HashAlgorithm, KeyId, SignatureScheme, describe_oid, display_name, parse_time,
+    Certificate, HashAlgorithm, KeyId, SignatureScheme, describe_oid, display_name, parse_name,
+    parse_time,
 };
 
 /// Is a message that the kernel can read.
@@ -63,21 +64,26 @@ impl<'a> Message<'a> {
         if content_type != SIGNED_DATA.as_bytes() {
             return Err(Refusal::NotSignedData { found: describe_oid(content_type) });
         }
-        let Some(wrapper) = content_info.optional(constructed_context(0))? else {
+        let wrapper = content_info.optional(constructed_context(0))?;
+        let Some(wrapper) = wrapper else {
+            content_info.finish()?;
             return Err(Refusal::NoSigner);
         };
         let mut wrapper = wrapper.reader();
         let mut fields = wrapper.required(SEQUENCE)?.reader();
 
         let version = version(&mut fields, "SignedData")?;
-        digest_algorithms(&mut fields)?;
+        set_or_sequence(&mut fields, |element| {
+            algorithm(&mut Reader::new(element.encoding)).map(|_| ())
+        })?;
         let content = content(&mut fields)?;
         let mut certificates = Vec::new();
         embedded_certificates(&mut fields, &mut certificates)?;
         revocation_lists(&mut fields, &mut certificates)?;
-        let signers = set_or_sequence(&mut fields)?
-            .map(|element| SignerInfo::parse(element?, version))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut signers = Vec::new();
+        set_or_sequence(&mut fields, |element| {
+            SignerInfo::parse(element, version).map(|signer| signers.push(signer))
+        })?;
         fields.finish()?;
         wrapper.finish()?;
         content_info.finish()?;
@@ -93,10 +99,6 @@ impl<'a> Message<'a> {
 
 impl<'a> SignerInfo<'a> {
     fn parse(element: Element<'a>, message_version: u8) -> Result<Self, Refusal> {
-        if element.tag & !CONSTRUCTED != SEQUENCE & !CONSTRUCTED {
-            let found = element.tag;
-            return Err(Asn1Error::UnexpectedTag { expected: SEQUENCE, found }.into());
-        }
         let mut fields = element.reader();
         let version = version(&mut fields, "SignerInfo")?;
         if version != message_version {
@@ -132,7 +134,7 @@ impl<'a> Identifier<'a> {
         let by_serial = match fields.optional(SEQUENCE)? {
             Some(element) => {
                 let mut parts = element.reader();
-                let issuer = parts.required(SEQUENCE)?;
+                let issuer = parse_name(&mut parts)?;
                 let serial = parts.required(INTEGER)?.contents;
                 parts.finish()?;
                 Some(Self::IssuerAndSerial { issuer, serial })
@@ -193,7 +195,7 @@ impl<'a> Attributes<'a> {
     fn parse(fields: &mut Reader<'a>) -> Result<Self, Refusal> {
         let mut found = Self::default();
         if let Some(set) = fields.optional(constructed_context(0))? {
-            found.read(set.reader())?;
+            found.read(set)?;
             if !found.seen.contains(&CONTENT_TYPE.1) || !found.seen.contains(&MESSAGE_DIGEST.1) {
                 return Err(Refusal::AttributeMissing);
             }
@@ -204,23 +206,25 @@ impl<'a> Attributes<'a> {
         } else if let Some(wrapper) = fields.optional(constructed_context(2))? {
             // The kernel reads this form but then takes the content for what was signed.
             let mut wrapper = wrapper.reader();
-            found.read(wrapper.required(SEQUENCE)?.reader())?;
+            found.read(wrapper.required(SEQUENCE)?)?;
             wrapper.finish()?;
         }
         Ok(found)
     }
 
-    fn read(&mut self, mut attributes: Reader<'a>) -> Result<(), Refusal> {
-        while !attributes.is_at_end() {
-            let mut attribute = attributes.required(SEQUENCE)?.reader();
-            let kind = attribute.required(OBJECT_IDENTIFIER)?.contents;
-            let mut values = attribute.required(SET)?.reader();
-            attribute.finish()?;
-            while !values.is_at_end() {
+    fn read(&mut self, attributes: Element<'a>) -> Result<(), Refusal> {
+        attributes.for_each(SEQUENCE, |attribute| {
+            let mut parts = attribute.reader();
+            let kind = parts.required(OBJECT_IDENTIFIER)?.contents;
+            let mut values = parts.required(SET)?.reader();
+            parts.finish()?;
+            loop {
                 self.note(kind, values.any()?)?;
+                if values.is_at_end() {
+                    return Ok(());
+                }
             }
-        }
-        Ok(())
+        })
     }
 
     /// Source: `pkcs7_sig_note_authenticated_attr`.
@@ -274,15 +278,6 @@ fn algorithm<'a>(fields: &mut Reader<'a>) -> Result<&'a [u8], Asn1Error> {
     parts.optional_any()?;
     parts.finish()?;
     Ok(identifier)
-}
-
-/// Skips the digest algorithms, which nothing depends on.
-fn digest_algorithms(fields: &mut Reader<'_>) -> Result<(), Asn1Error> {
-    for element in set_or_sequence(fields)? {
-        let encoding = element?.encoding;
-        algorithm(&mut Reader::new(encoding))?;
-    }
-    Ok(())
 }
 
 fn content<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Refusal> {
@@ -351,17 +346,18 @@ fn read_certificates(
 }
 
 fn unsigned_attributes(element: Element<'_>) -> Result<(), Asn1Error> {
-    let mut attributes = element.reader();
-    while !attributes.is_at_end() {
-        let mut attribute = attributes.required(SEQUENCE)?.reader();
-        attribute.required(OBJECT_IDENTIFIER)?;
-        let mut values = attribute.required(SET)?.reader();
-        attribute.finish()?;
-        while !values.is_at_end() {
+    element.for_each(SEQUENCE, |attribute| {
+        let mut parts = attribute.reader();
+        parts.required(OBJECT_IDENTIFIER)?;
+        let mut values = parts.required(SET)?.reader();
+        parts.finish()?;
+        loop {
             values.any()?;
+            if values.is_at_end() {
+                return Ok(());
+            }
         }
-    }
-    Ok(())
+    })
 }
 
 /// Reads an optional element that has one of two context-specific tags.
@@ -374,16 +370,20 @@ fn one_of<'a>(fields: &mut Reader<'a>, tags: [u8; 2]) -> Result<Option<Element<'
     Ok(None)
 }
 
-/// Reads the elements of a SET, which the kernel takes as a SEQUENCE as well.
-fn set_or_sequence<'a>(
+/// Reads the sequences in a SET OF, for which the kernel takes a SEQUENCE OF as well, and nothing
+/// where the bytes end.
+fn set_or_sequence<'a, E: From<Asn1Error>>(
     fields: &mut Reader<'a>,
-) -> Result<impl Iterator<Item = Result<Element<'a>, Asn1Error>> + use<'a>, Asn1Error> {
+    read: impl FnMut(Element<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    if fields.is_at_end() {
+        return Ok(());
+    }
     let list = match fields.optional(SET)? {
         Some(set) => set,
         None => fields.required(SEQUENCE)?,
     };
-    let mut elements = list.reader();
-    Ok(std::iter::from_fn(move || elements.optional_any().transpose()))
+    list.for_each(SEQUENCE, read)
 }
 
 /// The version of a message, and of a signer in it, that names a certificate by issuer and serial
@@ -392,8 +392,6 @@ const ISSUER_VERSION: u8 = 1;
 
 /// The version of a message, and of a signer in it, that names a key by its identifier.
 const KEY_IDENTIFIER_VERSION: u8 = 3;
-
-const CONSTRUCTED: u8 = 0x20;
 
 const INDIRECT_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.4");
 

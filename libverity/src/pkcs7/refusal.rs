@@ -56,6 +56,8 @@ pub enum Refusal {
     ChainBroken {
         /// The subject of the certificate that should have been issued.
         subject: String,
+        /// The error that the kernel gives.
+        errno: Errno,
     },
     /// A signature of a root hash brings its own content.
     #[error("it holds the signed content itself; a signature of a root hash has to be detached")]
@@ -91,6 +93,15 @@ pub enum Refusal {
     /// the other way round.
     #[error("a signer is not named in the way that its version demands")]
     IdentifierKind,
+    /// It is in BER, whose elements may have an indefinite length.
+    #[error(
+        "it is in BER, not in DER, and the kernel does not put the pieces of its content together \
+         (openssl: without -stream)"
+    )]
+    IndefiniteLength {
+        /// The error that the kernel gives.
+        errno: Errno,
+    },
     /// A trusted key has one of the names that are looked for, but not the other.
     #[error(
         "a trusted certificate has the issuer and serial number of {subject} or of its issuer, but \
@@ -114,6 +125,9 @@ pub enum Refusal {
     SignatureMismatch {
         /// The signer's name.
         signer: String,
+        /// The error that the kernel gives: EKEYREJECTED where another content was signed, others
+        /// where the signature itself is damaged.
+        errno: Errno,
     },
     /// The signature's kind is unknown to the kernel.
     #[error(
@@ -154,10 +168,10 @@ pub enum Refusal {
         /// The names of the signers.
         signers: String,
     },
-    /// Only the kernel can check it.
-    #[error("it cannot be checked here, though the kernel may accept it: {algorithm}")]
+    /// Whether it is accepted depends on how the kernel was built.
+    #[error("it is not checked here, and only some kernels accept it: {algorithm}")]
     UnsupportedHere {
-        /// The algorithm that this program does not have.
+        /// The algorithm that only some kernels have.
         algorithm: String,
     },
     /// The versions of the message and of a signer do not go together.
@@ -187,7 +201,9 @@ impl Refusal {
             Self::UnsupportedHere { .. } => return None,
             Self::Certificate { source, .. } => source.errno(),
             Self::CertificateNotLoadable { source, .. } => source.errno(),
-            Self::Encoding { source: Asn1Error::IndefiniteLength } => Errno::EKEYREJECTED,
+            Self::ChainBroken { errno, .. }
+            | Self::IndefiniteLength { errno }
+            | Self::SignatureMismatch { errno, .. } => *errno,
             Self::AttributeMissing
             | Self::AttributeValue { .. }
             | Self::ContentAttached
@@ -202,11 +218,9 @@ impl Refusal {
             Self::ContentType { authenticode: true, .. }
             | Self::AttributeRefused { .. }
             | Self::AttributeRepeated { .. }
-            | Self::ChainBroken { .. }
             | Self::ContentMissing
             | Self::DigestMismatch
             | Self::KeyIdentifierMismatch { .. }
-            | Self::SignatureMismatch { .. }
             | Self::SignerKeyKind { .. }
             | Self::SigningTime { .. } => Errno::EKEYREJECTED,
             Self::DigestUnsupported { .. } | Self::SignatureUnsupported { .. } => Errno::ENOPKG,

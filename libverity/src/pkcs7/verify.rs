@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 use super::message::{Message, SignerInfo};
 use super::refusal::Refusal;
+use crate::asn1::Asn1Error;
 use crate::certificate::{Certificate, KeyId, PublicKey, SignatureError};
 use crate::digest::RootHash;
+use crate::errno::Errno;
 
 /// Verifies a detached signature of a root hash, as `dm-verity` does when a table is loaded.
 ///
@@ -24,7 +26,8 @@ pub fn verify_root_hash(
     anchors: &[Certificate],
 ) -> Result<Accepted, Refusal> {
     check_size(signature, MAX_ROOT_HASH_SIGNATURE_BYTES)?;
-    let message = Message::parse(signature)?;
+    // Messages in BER are those of programs that stream, and hold their content.
+    let message = Message::parse(signature).map_err(|refusal| in_ber(refusal, Errno::EBADMSG))?;
     if message.content.is_some() {
         return Err(Refusal::ContentAttached);
     }
@@ -38,8 +41,7 @@ pub fn verify_policy<'a>(
     signed_policy: &'a [u8],
     anchors: &[Certificate],
 ) -> Result<(Accepted, &'a [u8]), Refusal> {
-    check_size(signed_policy, MAX_MESSAGE_BYTES)?;
-    let message = Message::parse(signed_policy)?;
+    let message = read_policy(signed_policy)?;
     match message.content {
         Some(content) => accept(&message, content, anchors).map(|accepted| (accepted, content)),
         // The kernel verifies such a message over nothing.
@@ -54,8 +56,7 @@ pub fn verify_policy<'a>(
 
 /// Returns the text of a signed policy, without a look at who signed it.
 pub fn policy_text(signed_policy: &[u8]) -> Result<&[u8], Refusal> {
-    check_size(signed_policy, MAX_MESSAGE_BYTES)?;
-    Message::parse(signed_policy)?.content.ok_or(Refusal::ContentMissing)
+    read_policy(signed_policy)?.content.ok_or(Refusal::ContentMissing)
 }
 
 /// Says who signed a message that the kernel accepts, and why it is trusted.
@@ -102,6 +103,21 @@ fn check_size(message: &[u8], limit: usize) -> Result<(), Refusal> {
         return Err(Refusal::TooLarge { bytes: message.len(), limit });
     }
     Ok(())
+}
+
+fn read_policy(signed_policy: &[u8]) -> Result<Message<'_>, Refusal> {
+    check_size(signed_policy, MAX_MESSAGE_BYTES)?;
+    Message::parse(signed_policy).map_err(|refusal| in_ber(refusal, Errno::EKEYREJECTED))
+}
+
+/// Says what the kernel makes of elements of indefinite length: `errno`.
+fn in_ber(refusal: Refusal, errno: Errno) -> Refusal {
+    match refusal {
+        Refusal::Encoding { source: Asn1Error::IndefiniteLength } => {
+            Refusal::IndefiniteLength { errno }
+        }
+        other => other,
+    }
 }
 
 /// Source: `pkcs7_verify`, then `pkcs7_validate_trust`: the first signer with a wrong signature ends
@@ -186,8 +202,8 @@ fn verify_signature(
     };
     certificate.public_key().verify(signer.scheme, signer.hash, signed, signer.signature).map_err(
         |error| match error {
-            SignatureError::Mismatch => {
-                Refusal::SignatureMismatch { signer: signer.identifier.describe() }
+            SignatureError::Mismatch(errno) => {
+                Refusal::SignatureMismatch { signer: signer.identifier.describe(), errno }
             }
             SignatureError::OtherKind => Refusal::SignerKeyKind {
                 scheme: signer.scheme,
@@ -214,7 +230,8 @@ fn chain(message: &Message<'_>, leaf: usize) -> Result<Vec<usize>, Refusal> {
                     key.is_some() && certificates[*place].key_identifier() != key.as_ref()
                 };
                 if found.as_ref().is_some_and(keys_differ) {
-                    return Err(Refusal::ChainBroken { subject: top.subject() });
+                    let errno = Errno::EKEYREJECTED;
+                    return Err(Refusal::ChainBroken { subject: top.subject(), errno });
                 }
                 found
             }
@@ -235,8 +252,11 @@ fn chain(message: &Message<'_>, leaf: usize) -> Result<Vec<usize>, Refusal> {
 
 fn check_issued(certificate: &Certificate, issuer: &PublicKey) -> Result<(), Refusal> {
     certificate.verify_issued_by(issuer).map_err(|error| match error {
-        SignatureError::Mismatch | SignatureError::OtherKind => {
-            Refusal::ChainBroken { subject: certificate.subject() }
+        SignatureError::Mismatch(errno) => {
+            Refusal::ChainBroken { subject: certificate.subject(), errno }
+        }
+        SignatureError::OtherKind => {
+            Refusal::ChainBroken { subject: certificate.subject(), errno: Errno::EKEYREJECTED }
         }
         SignatureError::UnsupportedHere { algorithm } => Refusal::UnsupportedHere { algorithm },
     })
@@ -269,8 +289,8 @@ fn trust_one(
         if let Ok(Some(anchor)) = find(keyring, certificate, Some(certificate.id()), key_identifier)
         {
             match below {
-                None => verify_signature(signer, content, anchor)?,
-                Some(below) => check_issued(below, anchor.public_key())?,
+                None => verify_signature(signer, content, anchor).map_err(untrusted)?,
+                Some(below) => check_issued(below, anchor.public_key()).map_err(untrusted)?,
             }
             return Ok(accepted(anchor));
         }
@@ -285,7 +305,7 @@ fn trust_one(
         let by_serial = authority.issuer_and_serial.as_ref();
         let by_key = authority.key_identifier.as_ref();
         if let Some(anchor) = find(keyring, last, by_serial, by_key)? {
-            check_issued(last, anchor.public_key())?;
+            check_issued(last, anchor.public_key()).map_err(untrusted)?;
             return Ok(accepted(anchor));
         }
     }
@@ -294,8 +314,18 @@ fn trust_one(
     let Some(anchor) = keyring.iter().find(|anchor| has_name(anchor, &id)) else {
         return Ok(None);
     };
-    verify_signature(signer, content, anchor)?;
+    verify_signature(signer, content, anchor).map_err(untrusted)?;
     Ok(accepted(anchor))
+}
+
+/// Forgets in which step a trusted key did not verify something, as the kernel does.
+fn untrusted(refusal: Refusal) -> Refusal {
+    let errno = Errno::EKEYREJECTED;
+    match refusal {
+        Refusal::ChainBroken { subject, .. } => Refusal::ChainBroken { subject, errno },
+        Refusal::SignatureMismatch { signer, .. } => Refusal::SignatureMismatch { signer, errno },
+        other => other,
+    }
 }
 
 /// Finds a key by its first name, which then has to have the second one as well; or by the second
