@@ -5,26 +5,26 @@
 //! node unmount TARGET
 //! node list
 //! node gc
-//! node deploy NAME VERSION FILE [--activate]
+//! node deploy FILE [--activate]
 //! node activate NAME
 //! node status
 //! ```
 //!
-//! `LAYER.json` names the image file, the root hash, the number of data blocks and, if there is one, the file with the
-//! signature; salt and layout are those of `containerd-full-v1`.
+//! `LAYER.json` names the image file, the root hash, the number of data blocks and the files with signatures; salt and layout are those of `containerd-full-v1`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use libverity::digest::RootHash;
 use libverity::verity::Parameters;
-use osguard_node::deploy::{self, SignedPolicy};
+use osguard_node::deploy;
 use osguard_node::image_mount::{self, MountOptions};
 use osguard_node::layer_device::LayerImage;
 use osguard_node::record::UpperRecord;
 use osguard_node::securityfs::IpeTree;
 use osguard_node::state_directory::StateDirectory;
 use osguard_node::status::IpeStatus;
+use osguard_policy::blob::SignedPolicy;
 use serde::Deserialize;
 
 fn main() {
@@ -60,12 +60,8 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             }
         }
         ["gc"] => println!("{:?}", image_mount::collect_garbage(&state)?),
-        ["deploy", name, version, file, rest @ ..] => {
-            let policy = SignedPolicy {
-                name: (*name).to_owned(),
-                version: version.parse()?,
-                pkcs7: std::fs::read(file)?,
-            };
+        ["deploy", file, rest @ ..] => {
+            let policy = SignedPolicy::read(std::fs::read(file)?)?;
             let activate = rest.contains(&"--activate");
             println!("{:?}", deploy::deploy(&IpeTree::open()?, &policy, activate)?);
         }
@@ -105,7 +101,7 @@ fn read_layer(path: &Path) -> Result<LayerImage, Box<dyn Error>> {
     Ok(LayerImage {
         image: layer.image,
         root_hash: layer.root_hash,
-        signature: layer.signature.map(std::fs::read).transpose()?,
+        signatures: layer.signatures.iter().map(std::fs::read).collect::<Result<_, _>>()?,
         parameters: Parameters::with_salt("00".repeat(32).parse()?),
         data_blocks: layer.data_blocks,
         // The superblock of dm-verity takes the block between data and tree.
@@ -119,5 +115,5 @@ struct LayerFile {
     image: PathBuf,
     root_hash: RootHash,
     data_blocks: u64,
-    signature: Option<PathBuf>,
+    signatures: Vec<PathBuf>,
 }

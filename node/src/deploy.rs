@@ -13,22 +13,13 @@
 //! The kernel keeps nothing over a restart; while it runs, versions only grow.
 
 use std::fmt;
-use std::str::FromStr;
 
-use rustix::io::Errno;
+use libverity::errno::Errno;
+use osguard_policy::blob::SignedPolicy;
+use osguard_policy::errno::{Attempt, explain};
+use osguard_policy::version::{PolicyVersion, VersionError};
 
 use crate::securityfs::{IpeTree, PolicyFile, SecurityfsError};
-
-/// Is a signed policy with what its text says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedPolicy {
-    /// `policy_name`.
-    pub name: String,
-    /// `policy_version`.
-    pub version: PolicyVersion,
-    /// The attached PKCS#7 message, in DER.
-    pub pkcs7: Vec<u8>,
-}
 
 /// Loads `policy` and, if `activate` says so, makes it the active one; then reads back what the kernel has.
 ///
@@ -42,11 +33,15 @@ pub fn deploy(
     policy: &SignedPolicy,
     activate: bool,
 ) -> Result<Deployment, DeployError> {
-    let was_active = is_active(tree, &policy.name)?;
+    let header = policy.header();
+    let name = header.name.as_str();
+    let was_active = is_active(tree, name)?;
     let load = load(tree, policy)?;
     let activation = match (was_active, activate) {
         (true, _) => Activation::AlreadyActive,
-        (false, true) => Activation::Activated { previous: make_active(tree, policy)? },
+        (false, true) => {
+            Activation::Activated { previous: make_active(tree, name, header.version)? }
+        }
         (false, false) => Activation::NotAsked,
     };
     verify(tree, policy, activation != Activation::NotAsked)?;
@@ -65,8 +60,7 @@ pub fn activate(tree: &IpeTree, name: &str) -> Result<Activation, DeployError> {
     if is_active(tree, name)? {
         return Ok(Activation::AlreadyActive);
     }
-    let policy = SignedPolicy { name: name.to_owned(), version, pkcs7: Vec::new() };
-    let previous = make_active(tree, &policy)?;
+    let previous = make_active(tree, name, version)?;
     if !is_active(tree, name)? {
         return Err(DeployError::NotInForce { name: name.to_owned(), what: "is not active" });
     }
@@ -110,38 +104,6 @@ pub enum Activation {
     AlreadyActive,
     /// It is loaded and not in force.
     NotAsked,
-}
-
-/// Is `policy_version`: three numbers, compared from the left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PolicyVersion(pub u16, pub u16, pub u16);
-
-impl fmt::Display for PolicyVersion {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
-impl FromStr for PolicyVersion {
-    type Err = PolicyVersionError;
-
-    fn from_str(text: &str) -> Result<Self, PolicyVersionError> {
-        let mut parts = text.split('.').map(str::parse::<u16>);
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(revision)), None) => {
-                Ok(Self(major, minor, revision))
-            }
-            _ => Err(PolicyVersionError { text: text.to_owned() }),
-        }
-    }
-}
-
-/// Says that a text is no version of a policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a policy version such as 1.0.7")]
-pub struct PolicyVersionError {
-    /// The text as it was given.
-    pub text: String,
 }
 
 /// Says why a policy is not in force.
@@ -189,7 +151,7 @@ pub enum DeployError {
         offered: PolicyVersion,
     },
     /// The kernel refused.
-    #[error("the kernel refuses the policy {name} {version}: {reason}")]
+    #[error("the kernel refuses the policy {name} {version}{reason}")]
     Refused {
         /// The name of the policy.
         name: String,
@@ -209,135 +171,97 @@ pub enum DeployError {
         /// The name of the policy.
         name: String,
         /// What it shows.
-        source: PolicyVersionError,
+        source: VersionError,
     },
 }
 
-/// Says why the kernel refused a policy (`security/ipe/policy.c`, `policy_fs.c`, `crypto/asymmetric_keys/pkcs7_*.c`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyRefusal {
-    /// `ENOPKG`.
-    #[error(
-        "its signature uses an algorithm that this kernel does not have or does not take (ENOPKG)"
-    )]
-    Algorithm,
-    /// `EINVAL`.
-    #[error(
-        "it holds a malformed number or digest, or names another policy than the one it updates (EINVAL)"
-    )]
-    Invalid,
-    /// `EBADMSG`.
-    #[error(
-        "it is not signed, its signature is malformed, or its text has a syntax error (EBADMSG)"
-    )]
-    Malformed,
-    /// `EACCES`, `ENAMETOOLONG`.
-    #[error("its name cannot be that of a directory")]
-    Name,
-    /// `EPERM`.
-    #[error("CAP_MAC_ADMIN in the initial user namespace is needed (EPERM)")]
-    NotPermitted,
-    /// Any other error number.
-    #[error("for a reason that only the error number tells")]
-    Other,
-    /// `EKEYREJECTED`.
-    #[error("its signature does not belong to it, or the key is revoked (EKEYREJECTED)")]
-    Rejected,
-    /// `EMSGSIZE`.
-    #[error("it is longer than the 65,535 bytes that the kernel's decoder takes (EMSGSIZE)")]
-    TooLong,
-    /// `ENOKEY`.
-    #[error(
-        "no certificate in the keyrings .secondary_trusted_keys or .platform signed it (ENOKEY); enrol the certificate in the firmware's db, or as a machine owner key"
-    )]
-    UnknownSigner,
-    /// `ERANGE`.
-    #[error("a part of its version is greater than 65535 (ERANGE)")]
-    VersionRange,
+/// Says why the kernel refused a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyRefusal {
+    /// What was asked of the kernel.
+    pub attempt: Attempt,
+    /// Its answer; `None` where it took a part of the policy only.
+    pub errno: Option<Errno>,
 }
 
-impl PolicyRefusal {
-    fn of(errno: Option<Errno>) -> Self {
-        match errno {
-            Some(Errno::ACCESS | Errno::NAMETOOLONG) => Self::Name,
-            Some(Errno::BADMSG | Errno::NODATA) => Self::Malformed,
-            Some(Errno::INVAL) => Self::Invalid,
-            Some(Errno::KEYREJECTED) => Self::Rejected,
-            Some(Errno::MSGSIZE) => Self::TooLong,
-            Some(Errno::NOKEY) => Self::UnknownSigner,
-            Some(Errno::NOPKG) => Self::Algorithm,
-            Some(Errno::PERM) => Self::NotPermitted,
-            Some(Errno::RANGE) => Self::VersionRange,
-            _ => Self::Other,
+impl fmt::Display for PolicyRefusal {
+    /// Writes the tail of a sentence: what is wrong, the error number, and what to do; nothing for an unknown number.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(errno) = self.errno else { return Ok(()) };
+        match explain(self.attempt, errno) {
+            Some(told) => write!(formatter, ": {} ({errno}); {}", told.reason, told.remedy),
+            None => Ok(()),
         }
     }
 }
 
 /// Loads the policy under a new name or over an older version.
 fn load(tree: &IpeTree, policy: &SignedPolicy) -> Result<Load, DeployError> {
-    if !tree.has_policy(&policy.name) {
-        match tree.load(&policy.pkcs7) {
+    let header = policy.header();
+    let name = header.name.as_str();
+    let refused = |attempt, error| refused(name, header.version, attempt, error);
+    if !tree.has_policy(name) {
+        match tree.load(policy.as_bytes()) {
             Ok(()) => return Ok(Load::Loaded),
             // Somebody else loaded a policy of this name in the meantime.
-            Err(error) if error.write_errno() == Some(Errno::EXIST) => {}
-            Err(error) => return Err(refused(policy, error)),
+            Err(error) if error.write_errno() == Some(Errno::EEXIST) => {}
+            Err(error) => return Err(refused(Attempt::Load, error)),
         }
     }
-    if loaded_bytes(tree, &policy.name)?.as_deref() == Some(&policy.pkcs7) {
+    if loaded_bytes(tree, name)?.as_deref() == Some(policy.as_bytes()) {
         return Ok(Load::AlreadyLoaded);
     }
-    let Some(loaded) = loaded_version(tree, &policy.name)? else {
-        return Err(DeployError::NotLoaded { name: policy.name.clone() });
+    let Some(loaded) = loaded_version(tree, name)? else {
+        return Err(DeployError::NotLoaded { name: name.to_owned() });
     };
-    let older =
-        || DeployError::Older { name: policy.name.clone(), loaded, offered: policy.version };
-    if policy.version <= loaded {
+    let older = || DeployError::Older { name: name.to_owned(), loaded, offered: header.version };
+    if header.version <= loaded {
         return Err(older());
     }
-    match tree.update(&policy.name, &policy.pkcs7) {
+    match tree.update(name, policy.as_bytes()) {
         Ok(()) => Ok(Load::Updated { from: loaded }),
-        Err(error) if error.write_errno() == Some(Errno::STALE) => Err(older()),
-        Err(error) => Err(refused(policy, error)),
+        // Somebody else loaded a newer version in the meantime.
+        Err(error) if error.write_errno() == Some(Errno::ESTALE) => Err(older()),
+        Err(error) => Err(refused(Attempt::Update, error)),
     }
 }
 
 /// Activates the policy; returns what was active before.
 fn make_active(
     tree: &IpeTree,
-    policy: &SignedPolicy,
+    name: &str,
+    version: PolicyVersion,
 ) -> Result<Option<(String, PolicyVersion)>, DeployError> {
-    let previous = active_policy(tree)?;
-    let newer = |active: &(String, PolicyVersion)| DeployError::ActiveIsNewer {
-        name: policy.name.clone(),
-        version: policy.version,
-        active: active.0.clone(),
-        active_version: active.1,
+    let newer = |(active, active_version): (String, PolicyVersion)| DeployError::ActiveIsNewer {
+        name: name.to_owned(),
+        version,
+        active,
+        active_version,
     };
-    if let Some(active) = &previous
-        && active.1 > policy.version
-    {
+    let previous = active_policy(tree)?;
+    if let Some(active) = previous.clone().filter(|active| active.1 > version) {
         return Err(newer(active));
     }
-    match (tree.activate(&policy.name), &previous) {
-        (Ok(()), _) => Ok(previous),
-        (Err(error), Some(active)) if error.write_errno() == Some(Errno::INVAL) => {
-            // Another policy may have become active since; the newest state explains more.
-            Err(newer(active_policy(tree)?.as_ref().unwrap_or(active)))
-        }
-        (Err(error), _) => Err(refused(policy, error)),
+    match tree.activate(name) {
+        Ok(()) => Ok(previous),
+        Err(error) => match active_policy(tree)?.filter(|active| active.1 > version) {
+            // Another policy became active in the meantime.
+            Some(active) if error.write_errno() == Some(Errno::EINVAL) => Err(newer(active)),
+            _ => Err(refused(name, version, Attempt::Activate, error)),
+        },
     }
 }
 
 fn verify(tree: &IpeTree, policy: &SignedPolicy, active: bool) -> Result<(), DeployError> {
-    let wrong = |what| Err(DeployError::NotInForce { name: policy.name.clone(), what });
-    if loaded_version(tree, &policy.name)? != Some(policy.version) {
+    let name = policy.header().name.as_str();
+    let wrong = |what| Err(DeployError::NotInForce { name: name.to_owned(), what });
+    if loaded_version(tree, name)? != Some(policy.header().version) {
         return wrong("is not loaded in its version");
     }
-    if loaded_bytes(tree, &policy.name)?.as_deref() != Some(&policy.pkcs7) {
+    if loaded_bytes(tree, name)?.as_deref() != Some(policy.as_bytes()) {
         return wrong("is loaded with other bytes");
     }
-    if active && !is_active(tree, &policy.name)? {
+    if active && !is_active(tree, name)? {
         return wrong("is not active");
     }
     Ok(())
@@ -375,40 +299,37 @@ fn loaded_bytes(tree: &IpeTree, name: &str) -> Result<Option<Vec<u8>>, DeployErr
     tree.read_policy(name, PolicyFile::Pkcs7).map_err(DeployError::Securityfs)
 }
 
-fn refused(policy: &SignedPolicy, source: SecurityfsError) -> DeployError {
-    DeployError::Refused {
-        name: policy.name.clone(),
-        version: policy.version,
-        reason: PolicyRefusal::of(source.write_errno()),
-        source,
-    }
+fn refused(
+    name: &str,
+    version: PolicyVersion,
+    attempt: Attempt,
+    source: SecurityfsError,
+) -> DeployError {
+    let reason = PolicyRefusal { attempt, errno: source.write_errno() };
+    DeployError::Refused { name: name.to_owned(), version, reason, source }
 }
 
 #[cfg(test)]
 mod tests {
+    use osguard_testkit::pki::Signer;
+    use osguard_testkit::{Result, or_skip};
+
     use super::*;
     use crate::securityfs::tests::imitation;
 
-    fn policy(version: PolicyVersion, pkcs7: &[u8]) -> SignedPolicy {
-        SignedPolicy { name: "lab".to_owned(), version, pkcs7: pkcs7.to_vec() }
-    }
-
-    #[test]
-    fn versions_are_compared_part_by_part() {
-        let version = |text: &str| text.parse::<PolicyVersion>().unwrap();
-        assert!(version("1.0.0") > version("0.65535.65535"));
-        assert!(version("0.10.0") > version("0.9.9"));
-        assert_eq!(version("1.2.3").to_string(), "1.2.3");
-        for text in ["", "1.2", "1.2.3.4", "1.2.65536", "a.b.c", "-1.0.0"] {
-            assert!(text.parse::<PolicyVersion>().is_err(), "{text}");
-        }
+    fn signed(text: &str) -> Result<SignedPolicy> {
+        let text = format!("{text}\nDEFAULT action=ALLOW\n");
+        let bytes = Signer::generate("deploy test")?.sign_policy(&text)?;
+        Ok(SignedPolicy::read(bytes).expect("a signed policy"))
     }
 
     #[test]
     fn same_bytes_are_not_loaded_again() {
+        let Some(policy) = or_skip(signed("policy_name=lab policy_version=0.0.1")) else { return };
         let directory = imitation("ipe");
+        let blob = directory.path().join("ipe/policies/lab/pkcs7");
+        std::fs::write(blob, policy.as_bytes()).unwrap();
         let tree = IpeTree::open_at(directory.path()).unwrap();
-        let policy = policy(PolicyVersion(0, 0, 1), b"signed");
         let deployment = deploy(&tree, &policy, false).unwrap();
         assert_eq!(deployment.load, Load::AlreadyLoaded);
         assert_eq!(deployment.activation, Activation::NotAsked);
@@ -420,13 +341,15 @@ mod tests {
 
     #[test]
     fn older_version_is_refused_before_the_kernel_is_asked() {
-        let directory = imitation("ipe");
-        let tree = IpeTree::open_at(directory.path()).unwrap();
-        for version in [PolicyVersion(0, 0, 0), PolicyVersion(0, 0, 1)] {
-            let error = deploy(&tree, &policy(version, b"other"), true).unwrap_err();
+        for version in ["0.0.0", "0.0.1"] {
+            let text = format!("policy_name=lab policy_version={version}");
+            let Some(policy) = or_skip(signed(&text)) else { return };
+            let directory = imitation("ipe");
+            let tree = IpeTree::open_at(directory.path()).unwrap();
+            let error = deploy(&tree, &policy, true).unwrap_err();
             assert!(matches!(error, DeployError::Older { .. }), "{error}");
+            assert!(!directory.path().join("ipe/policies/lab/update").exists());
         }
-        assert!(!directory.path().join("ipe/policies/lab/update").exists());
     }
 
     #[test]
@@ -438,18 +361,17 @@ mod tests {
         std::fs::write(newer.join("version"), "5.0.0").unwrap();
         let tree = IpeTree::open_at(directory.path()).unwrap();
         let error = activate(&tree, "lab").unwrap_err();
-        assert!(matches!(
-            error,
-            DeployError::ActiveIsNewer { active_version: PolicyVersion(5, 0, 0), .. }
-        ));
+        let DeployError::ActiveIsNewer { active_version, .. } = error else { panic!("{error}") };
+        assert_eq!(active_version, PolicyVersion::new(5, 0, 0));
         assert!(matches!(activate(&tree, "absent"), Err(DeployError::NotLoaded { .. })));
     }
 
     #[test]
-    fn error_numbers_have_reasons() {
-        assert_eq!(PolicyRefusal::of(Some(Errno::NOKEY)), PolicyRefusal::UnknownSigner);
-        assert_eq!(PolicyRefusal::of(Some(Errno::BADMSG)), PolicyRefusal::Malformed);
-        assert_eq!(PolicyRefusal::of(Some(Errno::NOMEM)), PolicyRefusal::Other);
-        assert_eq!(PolicyRefusal::of(None), PolicyRefusal::Other);
+    fn refusal_says_what_is_wrong_and_what_to_do() {
+        let refusal = PolicyRefusal { attempt: Attempt::Load, errno: Some(Errno::ENOKEY) };
+        let text = refusal.to_string();
+        assert!(text.contains("(ENOKEY); enrol the signer's certificate"), "{text}");
+        let unknown = PolicyRefusal { errno: Some(Errno::from_number(5)), ..refusal };
+        assert_eq!(unknown.to_string(), "");
     }
 }

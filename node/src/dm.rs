@@ -380,6 +380,13 @@ pub enum SignatureRefusal {
     /// `ENOPKG`.
     #[error("it uses an algorithm that this kernel does not have or does not take (ENOPKG)")]
     Algorithm,
+    /// `EINVAL` with the words of a failed verification: what an RSA signature decrypts to is no padded digest. Without
+    /// certificate in the message, the kernel gives `EKEYREJECTED` instead.
+    #[error("its bytes are damaged (EINVAL)")]
+    Damaged,
+    /// A key cannot hold it, so the kernel was not asked.
+    #[error("it is empty, or longer than the 32,767 bytes of a key")]
+    Length,
     /// `EBADMSG`.
     #[error("it is no detached PKCS#7 signature in DER, or it is cut off (EBADMSG)")]
     Malformed,
@@ -409,6 +416,10 @@ fn refused_table(
         (Errno::KEYREJECTED, true) => Some(SignatureRefusal::Rejected),
         (Errno::BADMSG, true) => Some(SignatureRefusal::Malformed),
         (Errno::NOPKG, true) => Some(SignatureRefusal::Algorithm),
+        // The number alone could also mean any other part of the table.
+        (Errno::INVAL, true) if messages.mention("Root hash verification failed") => {
+            Some(SignatureRefusal::Damaged)
+        }
         _ => None,
     };
     let source = io::Error::from(errno);
@@ -556,6 +567,13 @@ mod tests {
         assert_eq!(reason(&table, Errno::BADMSG), Some(SignatureRefusal::Malformed));
         assert_eq!(reason(&table, Errno::NOPKG), Some(SignatureRefusal::Algorithm));
         assert_eq!(reason(&table, Errno::INVAL), None);
+        let mut messages = KernelMessages::default();
+        messages
+            .push("device-mapper: table: 253:1: verity: Root hash verification failed (-EINVAL)");
+        assert!(matches!(
+            refused_table("name", &table, Errno::INVAL, messages),
+            DmError::Signature { reason: SignatureRefusal::Damaged, .. }
+        ));
         table.options.signature_key = None;
         assert_eq!(reason(&table, Errno::NOKEY), Some(SignatureRefusal::Required));
         assert_eq!(reason(&table, Errno::BADMSG), None);

@@ -242,7 +242,7 @@ fn unique_layers<'a>(
     layers: &'a [LayerImage],
     options: &MountOptions,
 ) -> Result<Vec<&'a LayerImage>, ImageMountError> {
-    let unsigned = layers.iter().find(|layer| layer.signature.is_none());
+    let unsigned = layers.iter().find(|layer| !layer.is_signed());
     if let Some(layer) = unsigned
         && !options.allow_unsigned
     {

@@ -46,6 +46,11 @@ impl KernelMessages {
         &self.0
     }
 
+    /// Tells whether `words` are in one of the messages.
+    pub fn mention(&self, words: &str) -> bool {
+        self.0.iter().any(|message| message.contains(words))
+    }
+
     /// Adds a message, unless there are [`MESSAGE_LIMIT`] already.
     pub(crate) fn push(&mut self, message: &str) {
         if self.0.len() < MESSAGE_LIMIT {

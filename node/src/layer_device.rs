@@ -1,5 +1,6 @@
 //! From an image file and its root hash to a device whose every block the kernel verifies.
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use libverity::verity::{
     VerityTable,
 };
 
-use crate::dm::{DeviceMapper, DmError, VerityDevice};
+use crate::dm::{DeviceMapper, DmError, SignatureRefusal, VerityDevice};
+use crate::kernel_log::KernelMessages;
 use crate::keyring::{KeyringError, ThreadKey};
 use crate::loop_device::{LoopDevice, LoopError};
 use crate::mount::{MountError, mount_erofs, unmount};
@@ -28,8 +30,8 @@ pub struct LayerImage {
     pub image: PathBuf,
     /// The root hash, 32 bytes of SHA-256.
     pub root_hash: RootHash,
-    /// A detached PKCS#7 signature of the root hash, in DER.
-    pub signature: Option<Vec<u8>>,
+    /// Detached PKCS#7 signatures of the root hash, in DER; the kernel has to accept one of them, if there are any.
+    pub signatures: Vec<Vec<u8>>,
     /// The pinned parameters of the tree: SHA-256, hash type 1, blocks of at most 4096 bytes.
     pub parameters: Parameters,
     /// The number of data blocks.
@@ -41,26 +43,31 @@ pub struct LayerImage {
 impl LayerImage {
     /// Returns the name of the device and of the mount of this layer.
     pub fn name(&self) -> LayerName {
-        LayerName { root_hash: self.root_hash.clone(), signed: self.signature.is_some() }
+        LayerName { root_hash: self.root_hash.clone(), signed: self.is_signed() }
+    }
+
+    /// Tells whether there are signatures.
+    pub fn is_signed(&self) -> bool {
+        !self.signatures.is_empty()
     }
 
     /// Returns what is written down about this layer.
     pub fn record(&self) -> LayerRecord {
         LayerRecord {
             root_hash: self.root_hash.clone(),
-            signed: self.signature.is_some(),
+            signed: self.is_signed(),
             image: self.image.clone(),
         }
     }
 
     /// Makes the device of this layer, or opens it where the node has it already, and reads a block of it.
     ///
-    /// The signature goes to the kernel through the keyring of this thread and is forgotten there as soon as the table is
+    /// A signature goes to the kernel through the keyring of this thread and is forgotten there as soon as the table is
     /// loaded. As long as the device is not mounted, it goes away with the returned value or with the process.
     ///
     /// # Errors
     ///
-    /// Fails with [`LayerError::Device`] when the kernel refuses the signature or the table, with
+    /// Fails with [`LayerError::Signatures`] when the kernel refuses all signatures, with
     /// [`LayerError::Corrupt`] when the first block does not belong to the root hash, and with the other variants of
     /// [`LayerError`]; no device is left in any case.
     pub fn activate(&self, mapper: &DeviceMapper) -> Result<VerityDevice, LayerError> {
@@ -73,15 +80,38 @@ impl LayerImage {
         let attached = LoopDevice::attach(&self.image, block_size.bytes())?;
         table.data_device = attached.number().into();
         table.hash_device = attached.number().into();
-        let key = match (&self.signature, &table.options.signature_key) {
-            (Some(signature), Some(description)) => {
-                Some(ThreadKey::add(description.as_str(), signature)?)
-            }
-            _ => None,
+        let Some(description) = &table.options.signature_key else {
+            let device = mapper.create_verity(&name.device(), &name.device_uuid(), &table)?;
+            return self.prove(device);
         };
-        let created = mapper.create_verity(&name.device(), &name.device_uuid(), &table);
-        drop(key);
-        self.prove(created?)
+        let mut refusals = Vec::new();
+        for signature in &self.signatures {
+            let key = match ThreadKey::add(description.as_str(), signature) {
+                Ok(key) => key,
+                // One that no key can hold must not stand in the way of the others.
+                Err(KeyringError::Length { .. }) => {
+                    refusals.push(DmError::Signature {
+                        name: name.device(),
+                        reason: SignatureRefusal::Length,
+                        messages: KernelMessages::default(),
+                        source: io::ErrorKind::InvalidInput.into(),
+                    });
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let created = mapper.create_verity(&name.device(), &name.device_uuid(), &table);
+            drop(key);
+            match created {
+                Ok(device) => return self.prove(device),
+                // Without the kernel's log, a damaged signature looks like a table that is refused.
+                Err(refusal @ (DmError::Signature { .. } | DmError::TableRefused { .. })) => {
+                    refusals.push(refusal);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(LayerError::Signatures { image: self.image.clone(), refusals: Refusals(refusals) })
     }
 
     /// Describes the device, for now on no loop device.
@@ -102,7 +132,7 @@ impl LayerImage {
         if block_bytes > BLOCK_LIMIT_BYTES {
             return Err(LayerError::BlockSize { image: self.image.clone(), block_bytes });
         }
-        let key = |_| format!("osguard:{}", self.root_hash).parse::<KeyDescription>();
+        let key = || format!("osguard:{}", self.root_hash).parse::<KeyDescription>();
         let nowhere = Device::Number { major: 0, minor: 0 };
         Ok(VerityTable {
             data_device: nowhere.clone(),
@@ -112,7 +142,7 @@ impl LayerImage {
             hash_start_block: self.hash_start_block,
             root_hash: self.root_hash.clone(),
             options: TableOptions {
-                signature_key: self.signature.as_ref().map(key).transpose()?,
+                signature_key: self.is_signed().then(key).transpose()?,
                 ..TableOptions::default()
             },
         })
@@ -282,6 +312,28 @@ pub enum LayerError {
         /// Its length.
         found_bytes: usize,
     },
+    /// The kernel refuses all signatures.
+    #[error("{image} has no signature that the kernel accepts: {refusals}", image = image.display())]
+    Signatures {
+        /// The image file.
+        image: PathBuf,
+        /// What it says to each of them.
+        refusals: Refusals,
+    },
+}
+
+/// Holds the refusals of the signatures of a layer, in the order of the signatures.
+#[derive(Debug)]
+pub struct Refusals(pub Vec<DmError>);
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, refusal) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(formatter, "{separator}{refusal}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a loop device can have as its logical block, and dm-verity as its data block, on every machine.
@@ -305,7 +357,7 @@ pub(crate) mod tests {
         LayerImage {
             image: "/no/such/image".into(),
             root_hash: digits.repeat(32).parse().unwrap(),
-            signature: signed.then(|| vec![0]),
+            signatures: if signed { vec![vec![0]] } else { Vec::new() },
             parameters: Parameters::with_salt(Salt::EMPTY),
             data_blocks: 1,
             hash_start_block: 2,

@@ -81,7 +81,7 @@ impl StoredLayer {
         Ok(LayerImage {
             image: self.path,
             root_hash: self.facts.root_hash,
-            signature: signatures.into_iter().next(),
+            signatures,
             data_blocks,
             hash_start_block: HashArea::appended(&geometry, Header::Superblock).hash_start_block(),
             parameters,

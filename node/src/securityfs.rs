@@ -18,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
+use libverity::errno::Errno;
 
 /// Is the tree of files by which IPE is controlled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl SecurityfsError {
     /// Returns the kernel's error number for something that was written.
     pub fn write_errno(&self) -> Option<Errno> {
         match self {
-            Self::Write { source, .. } => Errno::from_io_error(source),
+            Self::Write { source, .. } => source.raw_os_error().map(Errno::from_number),
             _ => None,
         }
     }
@@ -306,6 +306,6 @@ pub(crate) mod tests {
         let directory = imitation("ipe");
         let tree = IpeTree::open_at(directory.path()).unwrap();
         let error = tree.update("other", b"x").unwrap_err();
-        assert_eq!(error.write_errno(), Some(Errno::NOENT));
+        assert_eq!(error.write_errno(), Some(Errno::ENOENT));
     }
 }

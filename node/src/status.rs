@@ -1,6 +1,8 @@
 //! Which policies the kernel has, and whether it carries them out.
 
-use crate::deploy::{DeployError, PolicyVersion, is_active, loaded_version};
+use osguard_policy::version::PolicyVersion;
+
+use crate::deploy::{DeployError, is_active, loaded_version};
 use crate::securityfs::{IpeTree, PolicyFile};
 
 /// Is the state of IPE.

@@ -63,7 +63,8 @@ pub fn explain(attempt: Attempt, errno: Errno) -> Option<Explanation> {
         }
         (Load | Update, Errno::EINVAL) => (
             "the version is not a number, a digest in a rule is not hexadecimal, the update has \
-             another policy_name, or the signature is no signed data of a known version",
+             another policy_name, the message is no signed data of a known version, or the \
+             signature is damaged",
             "check the header and the digests in the policy, and sign it again",
         ),
         (Activate, Errno::EINVAL) => (

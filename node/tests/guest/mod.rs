@@ -127,25 +127,21 @@ impl Guest {
         layer: &Layer,
         signer: Option<&Signer>,
     ) -> Result<()> {
-        match signer {
-            Some(signer) => {
-                let signature = signer.sign_root_hash(&layer.root_hash)?;
-                self.layer_with_signature(name, layer, &signature);
-            }
-            None => {
-                self.contents(&format!("/layers/{name}.erofs"), &layer.bytes);
-                self.description(name, &format!("/layers/{name}.erofs"), layer, None);
-            }
-        }
+        let signature = signer.map(|signer| signer.sign_root_hash(&layer.root_hash)).transpose()?;
+        self.signed_layer(name, layer, &signature.as_deref().into_iter().collect::<Vec<_>>());
         Ok(())
     }
 
-    /// Puts `layer` with any signature into the guest.
-    pub(crate) fn layer_with_signature(&mut self, name: &str, layer: &Layer, signature: &[u8]) {
-        let signature_path = format!("/layers/{name}.p7s");
-        self.contents(&signature_path, signature);
-        self.contents(&format!("/layers/{name}.erofs"), &layer.bytes);
-        self.description(name, &format!("/layers/{name}.erofs"), layer, Some(&signature_path));
+    /// Puts `layer` with any signatures into the guest.
+    pub(crate) fn signed_layer(&mut self, name: &str, layer: &Layer, signatures: &[&[u8]]) {
+        let path = |index| format!("/layers/{name}.{index}.p7s");
+        for (index, signature) in signatures.iter().enumerate() {
+            self.contents(&path(index), signature);
+        }
+        let paths: Vec<_> = (0..signatures.len()).map(path).collect();
+        let image = format!("/layers/{name}.erofs");
+        self.contents(&image, &layer.bytes);
+        self.description(name, &image, layer, &paths);
     }
 
     /// Describes `layer` under `/layers/NAME.json` as lying at `image`.
@@ -154,13 +150,13 @@ impl Guest {
         name: &str,
         image: &str,
         layer: &Layer,
-        signature: Option<&str>,
+        signatures: &[String],
     ) {
         let json = serde_json::json!({
             "image": image,
             "rootHash": layer.root_hash,
             "dataBlocks": layer.data_blocks,
-            "signature": signature,
+            "signatures": signatures,
         });
         self.contents(&format!("/layers/{name}.json"), json.to_string().as_bytes());
     }
@@ -186,17 +182,17 @@ impl Guest {
     }
 }
 
-/// `left` prints whatever a mount may leave behind.
+/// `left` prints whatever a mount may leave behind. It starts no program, as it is called a hundred times.
 const PRELUDE: &str = r#"
 mkdir -p /mnt /store
 mount -t tmpfs store /store
 left() {
-    grep -E 'osguard|/mnt/' /proc/mounts
-    ls /sys/block | grep '^dm-'
-    cat /sys/block/loop*/loop/backing_file 2>/dev/null
-    [ ! -d /run/osguard ] || find /run/osguard -mindepth 2
-    ls /mnt
-    return 0
+    while read -r _ place _; do
+        case $place in /run/osguard/* | /mnt/*) echo "$place" ;; esac
+    done < /proc/mounts
+    for path in /sys/block/dm-* /sys/block/loop*/loop /run/osguard/layers/* /run/osguard/mounts/* /mnt/*; do
+        [ ! -e "$path" ] || echo "$path"
+    done
 }
 "#;
 

@@ -1,6 +1,5 @@
 //! What the errors of the node mean for the exit code, and what to do about them.
 
-use osguard_node::dm::DmError;
 use osguard_node::image_mount::ImageMountError;
 use osguard_node::layer_device::LayerError;
 use osguard_node::probe::PrivilegeError;
@@ -45,9 +44,7 @@ impl From<ImageMountError> for Failure {
                 Self::from_error(ExitStatus::ContentDiffers, error)
                     .hint("The file was changed on disk: remove it, and it is converted again.")
             }
-            ImageMountError::Layer {
-                source: LayerError::Device(DmError::Signature { .. }), ..
-            } => Self::from_error(ExitStatus::NotTrusted, error)
+            ImageMountError::Layer { source: LayerError::Signatures { .. }, .. } => Self::from_error(ExitStatus::NotTrusted, error)
                 .hint("`osguard key generate --help` tells how the kernel comes to trust a certificate."),
             other => Self::from_error(ExitStatus::Failure, other),
         }

@@ -64,17 +64,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
             .hint("`osguard policy sign` makes a signed policy of a text.")
     })?;
     let tree = IpeTree::open().map_err(super::failure::unavailable)?;
-    let version = policy.header().version;
-    let offered = osguard_node::deploy::SignedPolicy {
-        name: policy.header().name.to_string(),
-        version: osguard_node::deploy::PolicyVersion(
-            version.major,
-            version.minor,
-            version.revision,
-        ),
-        pkcs7: policy.as_bytes().to_vec(),
-    };
-    let deployment = deploy(&tree, &offered, !arguments.no_activate)?;
+    let deployment = deploy(&tree, &policy, !arguments.no_activate)?;
     let (load, updated_from) = match deployment.load {
         Load::Loaded => ("loaded", None),
         Load::Updated { from } => ("updated", Some(from.to_string())),
