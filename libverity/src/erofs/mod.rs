@@ -52,7 +52,7 @@ pub use index_writer::IndexWriter;
 pub use inode::InodeError;
 pub use reader::{
     BlockOwner, BlockOwners, BlockPart, CheckError, CheckedImage, FileContent, FileError, FileKind,
-    ImageSource, Inode, ReadError, Reader, Walk, WalkedFile,
+    ImageSource, Inode, ReadError, Reader, SourceRange, Walk, WalkedFile,
 };
 pub use superblock::{ImageFacts, SuperblockError};
 pub use writer::Writer;

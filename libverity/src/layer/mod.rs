@@ -5,6 +5,8 @@
 //! an image, and leaves of a hash tree. At the end stand the layer digest, the diffID and, for
 //! every [`Profile`], the root hash.
 //!
+//! A [`LayerFile`] is what comes out, read again.
+//!
 //! Nothing of a layer is kept but its names and 32 bytes for every 4096 of the image: a layer of 2
 //! GiB takes less than 64 MiB of memory, and up to 128 MiB more where it is compressed by zstd
 //! with a large window.
@@ -14,6 +16,7 @@ mod convert;
 mod digest_reader;
 mod error;
 mod expected;
+mod file;
 mod image_sink;
 mod profile;
 
@@ -21,6 +24,7 @@ pub use compression::Compression;
 pub use convert::{ConvertedLayer, ProfileImage, convert};
 pub use error::LayerError;
 pub use expected::ExpectedLayer;
+pub use file::{HashAreaFault, LayerFile, LayerFileError};
 pub use image_sink::{Discard, ImageFile, ImageSink};
 pub use profile::{Profile, UnknownProfile};
 

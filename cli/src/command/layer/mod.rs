@@ -1,6 +1,8 @@
 //! `osguard layer`.
 
 mod build;
+mod inspect;
+mod tree;
 
 use clap::Subcommand;
 
@@ -12,12 +14,14 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(build::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Build(arguments) => build::run(arguments, output),
+            Self::Inspect(arguments) => inspect::run(arguments, output),
         }
     }
 }

@@ -29,9 +29,9 @@ impl WalkedFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inode {
-    /// The number by which directories know it.
+    /// The number by which directories know it, and that `stat` shows.
     pub nid: u64,
-    /// The serial number, from 1, that `stat` shows.
+    /// The serial number, from 1.
     pub number: u32,
     /// What kind of file it is.
     pub kind: FileKind,

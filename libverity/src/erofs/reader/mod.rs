@@ -20,7 +20,7 @@ pub use check::{CheckError, CheckedImage};
 pub use content::FileContent;
 pub use error::{FileError, ReadError};
 pub use file::{FileKind, Inode, WalkedFile};
-pub use source::ImageSource;
+pub use source::{ImageSource, SourceRange};
 pub use walk::Walk;
 
 use self::content::ContentPlace;
@@ -85,6 +85,11 @@ impl<S: ImageSource> Reader<S> {
         }
         need(facts.size_bytes())?;
         Ok(Self { source, facts })
+    }
+
+    /// Returns where the bytes come from.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 
     /// Returns what the superblock says.

@@ -1,7 +1,8 @@
 //! Where the bytes of an image come from.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 /// Gives the bytes of an image, in any order.
@@ -71,5 +72,29 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
 
     fn size_bytes(&self) -> io::Result<u64> {
         (**self).size_bytes()
+    }
+}
+
+/// Reads a part of a source from its start to its end.
+#[derive(Clone, Debug)]
+pub struct SourceRange<S> {
+    source: S,
+    range: Range<u64>,
+}
+
+impl<S: ImageSource> SourceRange<S> {
+    /// Prepares to read the bytes of `source` in `range`.
+    pub fn new(source: S, range: Range<u64>) -> Self {
+        Self { source, range }
+    }
+}
+
+impl<S: ImageSource> Read for SourceRange<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left_bytes = self.range.end.saturating_sub(self.range.start);
+        let count = left_bytes.min(buffer.len() as u64) as usize;
+        self.source.read_at(self.range.start, &mut buffer[..count])?;
+        self.range.start += count as u64;
+        Ok(count)
     }
 }

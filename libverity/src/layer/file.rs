@@ -1,0 +1,351 @@
+//! Files with an image and its hash area, read again.
+
+use std::io::{self, Read, Write};
+
+use super::{MAX_ARCHIVE_BYTES, Profile};
+use crate::erofs::{ImageSource, ReadError, Reader, SourceRange};
+use crate::verity::{
+    GeometryError, HashArea, HashTree, Header, Parameters, Superblock, SuperblockError, TreeBuilder,
+};
+
+/// Is a file with the image of a layer, and most often its hash area behind it.
+///
+/// ```
+/// use libverity::layer::{HashAreaFault, LayerFile};
+///
+/// let finished = libverity::erofs::Writer::new().finish(&mut |_: u64, _: &[u8]| Ok(()))?;
+/// let file = LayerFile::open(finished.superblock_block([0x11; 16]))?;
+/// assert_eq!(file.hash_offset_bytes(), 4096);
+/// let tree = file.hash_tree(&mut file.data())?;
+/// assert!(matches!(file.check_hash_area(&tree), Err(HashAreaFault::Absent)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LayerFile<S> {
+    image: Reader<S>,
+}
+
+impl<S: ImageSource> LayerFile<S> {
+    /// Opens the image at the start of `source`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no image, or none that a profile makes.
+    pub fn open(source: S) -> Result<Self, LayerFileError> {
+        let image = Reader::open(source)?;
+        let size_bytes = image.facts().size_bytes();
+        if size_bytes > MAX_ARCHIVE_BYTES {
+            return Err(LayerFileError::TooLarge { size_bytes });
+        }
+        Ok(Self { image })
+    }
+
+    /// Returns the image.
+    pub fn image(&self) -> &Reader<S> {
+        &self.image
+    }
+
+    /// Returns where the hash area starts, or would: at the first block of 4096 bytes behind the
+    /// image.
+    pub fn hash_offset_bytes(&self) -> u64 {
+        let block_bytes = Profile::verity_parameters().hash_block_size.bytes();
+        self.image.facts().size_bytes().next_multiple_of(block_bytes.into())
+    }
+
+    /// Returns everything that the hash tree covers.
+    pub fn data(&self) -> SourceRange<&S> {
+        SourceRange::new(self.image.source(), 0..self.image.facts().size_bytes())
+    }
+
+    /// Works out the hash tree of `data`, which is [`data`](Self::data), with the parameters of the
+    /// profiles.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `data` cannot be read, or the image has no block.
+    pub fn hash_tree(&self, data: &mut impl Read) -> Result<HashTree, LayerFileError> {
+        let mut tree = TreeBuilder::new(&Profile::verity_parameters());
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match data.read(&mut buffer) {
+                Ok(0) => return Ok(tree.finish()?),
+                Ok(count) => tree.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(LayerFileError::Read { source }),
+            }
+        }
+    }
+
+    /// Reads the superblock of the hash area, which says what it likes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no hash area, or it does not start with a superblock.
+    pub fn superblock(&self) -> Result<Superblock, HashAreaFault> {
+        let read_error = |source| HashAreaFault::Read { source };
+        let size_bytes = self.image.source().size_bytes().map_err(read_error)?;
+        let hash_offset_bytes = self.hash_offset_bytes();
+        if size_bytes <= hash_offset_bytes {
+            return Err(HashAreaFault::Absent);
+        }
+        let expected_bytes = hash_offset_bytes + Superblock::BYTES as u64;
+        if size_bytes < expected_bytes {
+            return Err(HashAreaFault::TooShort { expected_bytes, found_bytes: size_bytes });
+        }
+        let mut bytes = [0; Superblock::BYTES];
+        self.image.source().read_at(hash_offset_bytes, &mut bytes).map_err(read_error)?;
+        Ok(Superblock::parse(&bytes)?)
+    }
+
+    /// Checks that the hash area is that of `tree`, made with the parameters of the profiles: its
+    /// superblock, every byte of the tree, and nothing behind it. The UUID may be any.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first difference.
+    pub fn check_hash_area(&self, tree: &HashTree) -> Result<(), HashAreaFault> {
+        let Superblock { uuid, parameters, data_blocks } = self.superblock()?;
+        if parameters != *tree.parameters() {
+            return Err(HashAreaFault::Parameters { found: Box::new(parameters) });
+        }
+        let expected_blocks = tree.geometry().data_blocks();
+        if data_blocks != expected_blocks {
+            return Err(HashAreaFault::DataBlocks { expected_blocks, found_blocks: data_blocks });
+        }
+        let area = HashArea::appended(tree.geometry(), Header::Superblock);
+        let source = self.image.source();
+        let found_bytes = source.size_bytes().map_err(|source| HashAreaFault::Read { source })?;
+        if found_bytes < area.end_bytes() {
+            return Err(HashAreaFault::TooShort { expected_bytes: area.end_bytes(), found_bytes });
+        }
+        let mut comparison = Comparison::new(source, area.hash_offset_bytes());
+        area.write_to(tree, uuid, &mut comparison)
+            .map_err(|source| HashAreaFault::Read { source })?;
+        if let Some(offset_bytes) = comparison.first_difference {
+            return Err(match offset_bytes.checked_sub(area.tree_offset_bytes()) {
+                Some(in_tree) => {
+                    let hash_block_bytes = u64::from(tree.geometry().hash_block_size().bytes());
+                    HashAreaFault::Tree { hash_block: in_tree / hash_block_bytes, offset_bytes }
+                }
+                None => HashAreaFault::Padding { offset_bytes },
+            });
+        }
+        if found_bytes > area.end_bytes() {
+            let trailing_bytes = found_bytes - area.end_bytes();
+            return Err(HashAreaFault::Trailing { trailing_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Says why a file cannot be used as that of a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerFileError {
+    /// There is no image, or none that a profile makes.
+    #[error(transparent)]
+    Image(#[from] ReadError),
+    /// There is nothing to hash.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The image cannot be read.
+    #[error("the image cannot be read")]
+    Read {
+        /// Why.
+        source: io::Error,
+    },
+    /// The image is larger than that of any layer.
+    #[error("an image of {size_bytes} bytes is larger than {MAX_ARCHIVE_BYTES}")]
+    TooLarge {
+        /// Its size.
+        size_bytes: u64,
+    },
+}
+
+/// Says why the hash area in a file is not that of its image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HashAreaFault {
+    /// The file ends with the image.
+    #[error("there is no hash area: the file ends with the image")]
+    Absent,
+    /// The superblock counts other data blocks than the image has.
+    #[error("the hash area is of {found_blocks} data blocks, and the image has {expected_blocks}")]
+    DataBlocks {
+        /// How many the image has.
+        expected_blocks: u64,
+        /// How many the superblock says.
+        found_blocks: u64,
+    },
+    /// There is something between superblock and tree.
+    #[error("byte {offset_bytes}, between superblock and hash tree, is not 0")]
+    Padding {
+        /// Where it is in the file.
+        offset_bytes: u64,
+    },
+    /// The tree was made with other parameters than those of the profiles.
+    #[error(
+        "the hash tree has other parameters than those of any profile: {} of type {}, blocks of \
+         {} and {} bytes, salt {}",
+        found.algorithm,
+        found.hash_type.number(),
+        found.data_block_size,
+        found.hash_block_size,
+        found.salt
+    )]
+    Parameters {
+        /// What the superblock says.
+        found: Box<Parameters>,
+    },
+    /// The file cannot be read.
+    #[error("the hash area cannot be read")]
+    Read {
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no superblock where the hash area should start.
+    #[error(transparent)]
+    Superblock(#[from] SuperblockError),
+    /// The file ends within the hash area.
+    #[error("the file ends within the hash area: it has {found_bytes} of {expected_bytes} bytes")]
+    TooShort {
+        /// Where the hash area should end, as far as is known.
+        expected_bytes: u64,
+        /// Where the file ends.
+        found_bytes: u64,
+    },
+    /// The file goes on behind the hash area.
+    #[error("{trailing_bytes} bytes follow the hash area")]
+    Trailing {
+        /// How many bytes.
+        trailing_bytes: u64,
+    },
+    /// The tree is not that of the image.
+    #[error(
+        "the hash tree is not that of the image: hash block {hash_block} differs at byte {offset_bytes}"
+    )]
+    Tree {
+        /// The first hash block that differs, counted from the start of the tree.
+        hash_block: u64,
+        /// Where the first difference is in the file.
+        offset_bytes: u64,
+    },
+}
+
+/// Compares what is written to it with what a source has at the same place.
+struct Comparison<'a, S> {
+    source: &'a S,
+    offset_bytes: u64,
+    first_difference: Option<u64>,
+    stored: Vec<u8>,
+}
+
+impl<'a, S> Comparison<'a, S> {
+    fn new(source: &'a S, offset_bytes: u64) -> Self {
+        Self { source, offset_bytes, first_difference: None, stored: vec![0; READ_BYTES] }
+    }
+}
+
+impl<S: ImageSource> Write for Comparison<'_, S> {
+    fn write(&mut self, expected: &[u8]) -> io::Result<usize> {
+        let expected = &expected[..expected.len().min(self.stored.len())];
+        if self.first_difference.is_none() {
+            let stored = &mut self.stored[..expected.len()];
+            self.source.read_at(self.offset_bytes, stored)?;
+            self.first_difference = std::iter::zip(&*stored, expected)
+                .position(|(stored, expected)| stored != expected)
+                .map(|place| self.offset_bytes + place as u64);
+        }
+        self.offset_bytes += expected.len() as u64;
+        Ok(expected.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Is how much is read in one go.
+const READ_BYTES: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::{ExpectedLayer, ImageFile, convert};
+
+    /// Returns a whole layer file of three data blocks, and where its hash area starts.
+    fn layer_file() -> (Vec<u8>, usize) {
+        let mut header = [0; 512];
+        header[..4].copy_from_slice(b"file");
+        header[100..107].copy_from_slice(b"0000644");
+        header[108..115].copy_from_slice(b"0000000");
+        header[116..123].copy_from_slice(b"0000000");
+        header[124..135].copy_from_slice(b"00000010000");
+        header[136..147].copy_from_slice(b"00000000000");
+        header[148..156].fill(b' ');
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().copied().map(u32::from).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let archive = [&header[..], &[b'x'; 4096], &[0; 1024]].concat();
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = ImageFile::new(&file).unwrap();
+        let profiles = [Profile::ContainerdFullV1];
+        convert(&archive[..], &ExpectedLayer::default(), &profiles, &mut sink).unwrap();
+        let mut bytes = vec![0; ImageSource::size_bytes(&file).unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        let hash_offset = LayerFile::open(&bytes).unwrap().hash_offset_bytes() as usize;
+        (bytes, hash_offset)
+    }
+
+    fn fault(bytes: &[u8]) -> HashAreaFault {
+        let file = LayerFile::open(bytes).unwrap();
+        let tree = file.hash_tree(&mut file.data()).unwrap();
+        file.check_hash_area(&tree).unwrap_err()
+    }
+
+    #[test]
+    fn what_the_conversion_writes_is_whole() {
+        let (bytes, hash_offset) = layer_file();
+        assert_eq!((hash_offset, bytes.len()), (2 * 4096, 4 * 4096));
+        let file = LayerFile::open(&bytes).unwrap();
+        let tree = file.hash_tree(&mut file.data()).unwrap();
+        file.check_hash_area(&tree).unwrap();
+        file.image().check().unwrap();
+        assert_eq!(file.superblock().unwrap().uuid, file.image().facts().uuid);
+    }
+
+    #[test]
+    fn every_damage_to_the_hash_area_is_found() {
+        let (bytes, start) = layer_file();
+        let tree_start = start + 4096;
+        let changed = |place: usize| {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 1;
+            fault(&bytes)
+        };
+        assert!(matches!(changed(start), HashAreaFault::Superblock(_)));
+        assert!(matches!(changed(start + 88), HashAreaFault::Parameters { .. }));
+        let blocks = changed(start + 72);
+        assert!(
+            matches!(blocks, HashAreaFault::DataBlocks { expected_blocks: 2, found_blocks: 3 }),
+            "{blocks:?}"
+        );
+        assert!(matches!(changed(start + 512), HashAreaFault::Padding { .. }));
+        assert!(matches!(changed(tree_start - 1), HashAreaFault::Padding { .. }));
+        for place in [tree_start, tree_start + 64, bytes.len() - 1] {
+            let HashAreaFault::Tree { hash_block: 0, offset_bytes } = changed(place) else {
+                panic!("byte {place}");
+            };
+            assert_eq!(offset_bytes, place as u64);
+        }
+        // The content of the file: the tree over it is another.
+        assert!(matches!(changed(5000), HashAreaFault::Tree { hash_block: 0, .. }));
+        assert!(matches!(fault(&bytes[..start]), HashAreaFault::Absent));
+        for length in [start + 1, start + 511, start + 512, tree_start, bytes.len() - 1] {
+            assert!(matches!(fault(&bytes[..length]), HashAreaFault::TooShort { .. }), "{length}");
+        }
+        let longer = [&bytes[..], b"x"].concat();
+        assert!(matches!(fault(&longer), HashAreaFault::Trailing { trailing_bytes: 1 }));
+    }
+}
