@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// Which image, and which of its platforms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArguments {
-    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@DIGEST
+    /// The image: oci:DIR, oci-archive:FILE (- is standard input), with :TAG or @DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Take only these platforms of an index, such as linux/amd64 [default: all]
@@ -36,8 +36,9 @@ impl Found {
     /// Finds the image that `text` names.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let reference: Reference = text.parse().map_err(|error| {
-            Failure::from_error(ExitStatus::Usage, error)
-                .hint("Images are named oci:DIR, oci:DIR:TAG or oci:DIR@sha256:….")
+            Failure::from_error(ExitStatus::Usage, error).hint(
+                "Images are named oci:DIR, oci:DIR:TAG, oci:DIR@sha256:… or oci-archive:FILE:TAG.",
+            )
         })?;
         let place = place::open(&reference)?;
         let descriptor = place.resolve(reference.selector())?;

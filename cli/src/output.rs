@@ -33,10 +33,24 @@ impl Output {
 
     /// Prints the result of a command.
     pub(crate) fn report<R: Report>(&self, report: &R) -> Result<(), Failure> {
+        self.report_to(io::stdout().lock(), report, "standard output")
+    }
+
+    /// Prints the result of a command whose standard output carries something else.
+    pub(crate) fn report_aside<R: Report>(&self, report: &R) -> Result<(), Failure> {
+        self.report_to(io::stderr().lock(), report, "standard error")
+    }
+
+    fn report_to<R: Report>(
+        &self,
+        stream: impl Write,
+        report: &R,
+        name: &str,
+    ) -> Result<(), Failure> {
         if self.quiet {
             return Ok(());
         }
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = io::BufWriter::new(stream);
         match self.format {
             OutputFormat::Json => {
                 let versioned = Versioned { schema: R::SCHEMA, report };
@@ -47,7 +61,7 @@ impl Output {
             OutputFormat::Text => report.text(&mut out),
         }
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::from_error(ExitStatus::Failure, error).context("standard output"))
+        .map_err(|error| Failure::from_error(ExitStatus::Failure, error).context(name))
     }
 
     /// Says something that is no result and no failure, on standard error.

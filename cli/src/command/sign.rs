@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use libverity::digest::{Digest, RootHash};
 use libverity::layer::{ConvertedLayer, Profile};
 use osguard_registry::image::Image;
+use osguard_registry::reference::{ArchiveFile, Reference};
 use osguard_registry::signatures::Published;
 use osguard_registry::signing::{self, SignedImage, SigningError};
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::signing::SigningArguments;
 ///
 /// Each layer is converted to its EROFS image, and the root hash of that image's hash tree is signed. The
 /// signatures are attached to the image's manifest, which does not change. Signing again with the same key
-/// changes nothing.
+/// changes nothing. An archive from standard input goes to standard output with its signatures.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -119,12 +120,24 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         }
         manifests.push(describe(&image, signed, published));
     }
-    output.report(&SignReport {
+    let report = SignReport {
         image: found.reference.to_string(),
         signer: signer.certificate().subject(),
         dry_run: arguments.dry_run,
         manifests,
-    })?;
+    };
+    if arguments.dry_run {
+        output.report(&report)?;
+        return Ok(ExitStatus::Done);
+    }
+    found.place.finish()?;
+    match &found.reference {
+        // The signed archive has just gone there.
+        Reference::Archive { file: ArchiveFile::StandardStream, .. } => {
+            output.report_aside(&report)?;
+        }
+        _ => output.report(&report)?,
+    }
     Ok(ExitStatus::Done)
 }
 
