@@ -19,6 +19,7 @@ pub mod artifact;
 pub mod blob;
 pub mod config;
 pub mod conversion;
+pub mod copy;
 pub mod descriptor;
 pub mod error;
 pub mod image;

@@ -1,0 +1,204 @@
+//! Copies between places, whole, interrupted and damaged.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libverity::digest::Digest;
+use osguard_registry::archive::Archive;
+use osguard_registry::blob::BlobReader;
+use osguard_registry::copy::{Copied, copy};
+use osguard_registry::descriptor::Descriptor;
+use osguard_registry::error::Error;
+use osguard_registry::image::Image;
+use osguard_registry::layout::Layout;
+use osguard_registry::manifest::Manifest;
+use osguard_registry::place::{Listing, Place, Pushed, Referrer};
+use osguard_registry::reference::{ArchiveFile, Selector};
+use osguard_registry::signatures;
+use osguard_registry::tag::Tag;
+
+use crate::support::{ImageMaker, blob_file, names_in, signature_of};
+
+fn tag(text: &str) -> Tag {
+    text.parse().unwrap()
+}
+
+/// Makes a layout with an index of two images; each of them and the index is signed, and one of
+/// the signatures is signed again.
+fn signed_index(directory: &Path) -> (Layout, Manifest, Vec<Manifest>) {
+    let layout = Layout::create(directory).unwrap();
+    let maker = ImageMaker::new(&layout);
+    let images = [
+        maker.image_for("linux/amd64", &[b"shared", b"amd64"], Listing::Child),
+        maker.image_for("linux/arm64", &[b"shared", b"arm64"], Listing::Child),
+    ];
+    let listed: Vec<Descriptor> = images.iter().map(|image| image.descriptor().clone()).collect();
+    let index = maker.index(&listed, Listing::Tag(&tag("v1")));
+    for (number, image) in images.iter().chain([&index]).enumerate() {
+        let artifact = signature_of(image, "aa", &[number as u8]);
+        signatures::publish(&layout, &artifact, &|_| true).unwrap();
+        if number == 0 {
+            let signature = artifact.encode().unwrap().manifest;
+            let on_top = maker.artifact(&signature, "application/x", b"on top");
+            layout.push_manifest(&on_top, Listing::Referrer).unwrap();
+        }
+    }
+    let other = maker.image(&[b"other"], Listing::Tag(&tag("other")));
+    signatures::publish(&layout, &signature_of(&other, "aa", b"o"), &|_| true).unwrap();
+    (layout, index, images.to_vec())
+}
+
+fn copy_all(from: &dyn Place, index: &Manifest, to: &dyn Place) -> Result<Copied, Error> {
+    let watch = |_: &Descriptor, content: Box<dyn Read>| content;
+    copy(from, index.descriptor(), to, Listing::Tag(&tag("copied")), &watch)
+}
+
+fn assert_complete(to: &dyn Place, index: &Manifest, images: &[Manifest]) {
+    let descriptor = to.resolve(&Selector::Tag(tag("copied"))).unwrap();
+    assert_eq!(descriptor.digest, index.digest());
+    let found = Image::all(to, &descriptor, None).unwrap();
+    assert_eq!(
+        found.iter().map(|image| &image.manifest).collect::<Vec<_>>(),
+        [&images[0], &images[1]]
+    );
+    for layer in found.iter().flat_map(|image| &image.layers) {
+        to.blob(&layer.descriptor).unwrap().read_all(100).unwrap();
+    }
+    for manifest in images.iter().chain([index]) {
+        let candidates = signatures::find(to, manifest.descriptor()).unwrap();
+        assert_eq!(candidates.len(), 1);
+        let artifact = candidates[0].outcome.as_ref().unwrap();
+        if manifest == &images[0] {
+            let encoded = artifact.encode().unwrap().manifest;
+            assert_eq!(to.referrers(encoded.descriptor(), &[]).unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_index_is_copied_with_all_that_is_attached() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, images) = signed_index(&directory.path().join("from"));
+    let to = Layout::create(&directory.path().join("to")).unwrap();
+    let copied = copy_all(&from, &index, &to).unwrap();
+    assert_complete(&to, &index, &images);
+    assert_eq!(copied.referrers.len(), 4);
+    assert!(copied.left_behind.is_empty());
+    assert!(matches!(to.resolve(&Selector::Tag(tag("other"))), Err(Error::NoSuchTag { .. })));
+    let stored = names_in(&directory.path().join("to/blobs/sha256")).len();
+    assert_eq!(copied.stored, stored);
+
+    let again = copy_all(&from, &index, &to).unwrap();
+    assert_eq!((again.stored, again.stored_bytes), (0, 0));
+    assert_eq!(again.present, stored);
+}
+
+#[test]
+fn copies_go_through_an_archive_and_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, images) = signed_index(&directory.path().join("from"));
+    let file = ArchiveFile::Path(directory.path().join("image.tar"));
+    copy_all(&from, &index, &Archive::create(&file).unwrap()).unwrap();
+    let archive = Archive::open(&file).unwrap();
+    assert_complete(&archive, &index, &images);
+    let to = Layout::create(&directory.path().join("to")).unwrap();
+    copy_all(&archive, &index, &to).unwrap();
+    assert_complete(&to, &index, &images);
+}
+
+#[test]
+fn an_interrupted_copy_is_completed_by_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, images) = signed_index(&directory.path().join("from"));
+    let whole = copy_all(&from, &index, &Layout::create(&directory.path().join("whole")).unwrap());
+    let steps = whole.unwrap().stored;
+    for last in 0..steps {
+        let to = Layout::create(&directory.path().join(format!("to-{last}"))).unwrap();
+        let failing = Failing { place: &to, pushes: AtomicUsize::new(last) };
+        copy_all(&from, &index, &failing).unwrap_err();
+        let error = to.resolve(&Selector::Tag(tag("copied"))).unwrap_err();
+        assert!(matches!(error, Error::NoSuchTag { .. }), "not listed before it is complete");
+        let copied = copy_all(&from, &index, &to).unwrap();
+        assert!(copied.stored <= steps - last + 1, "{} of {steps} after {last}", copied.stored);
+        assert_complete(&to, &index, &images);
+    }
+}
+
+#[test]
+fn damage_is_not_copied() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("from");
+    let (from, index, images) = signed_index(&path);
+    std::fs::write(blob_file(&path, &Digest::of(b"amd64")), b"AMD64").unwrap();
+    let to = Layout::create(&directory.path().join("to")).unwrap();
+    let error = copy_all(&from, &index, &to).unwrap_err();
+    assert!(matches!(error, Error::DigestDiffers { .. }), "{error}");
+    assert!(to.resolve(&Selector::Only).is_err());
+    std::fs::write(blob_file(&path, &Digest::of(b"amd64")), b"amd64").unwrap();
+
+    // A damaged artifact stays behind alone.
+    let artifact = signature_of(&images[0], "bb", b"more").encode().unwrap();
+    for (descriptor, bytes) in &artifact.blobs {
+        from.push_blob(descriptor, &mut bytes.as_slice()).unwrap();
+    }
+    from.push_manifest(&artifact.manifest, Listing::Referrer).unwrap();
+    let file = blob_file(&path, &artifact.manifest.digest());
+    let text = std::fs::read_to_string(&file).unwrap().replace("schemaVersion", "SchemaVersion");
+    std::fs::write(&file, text).unwrap();
+    let copied = copy_all(&from, &index, &to).unwrap();
+    assert_complete(&to, &index, &images);
+    assert_eq!(copied.left_behind.len(), 1);
+    assert_eq!(copied.left_behind[0].0.digest, artifact.manifest.digest());
+}
+
+/// Is a place that fails after some pushes.
+struct Failing<'a> {
+    place: &'a dyn Place,
+    pushes: AtomicUsize,
+}
+
+impl Failing<'_> {
+    fn push(&self) -> Result<(), Error> {
+        self.pushes
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .map(drop)
+            .map_err(|_| Error::from_read("the cable", io::Error::other("cut")))
+    }
+}
+
+impl Place for Failing<'_> {
+    fn name(&self) -> String {
+        self.place.name()
+    }
+
+    fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        self.place.resolve(selector)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {
+        self.place.manifest(descriptor)
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
+        self.place.blob(descriptor)
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        self.place.has(descriptor)
+    }
+
+    fn referrers(&self, subject: &Descriptor, types: &[&str]) -> Result<Vec<Referrer>, Error> {
+        self.place.referrers(subject, types)
+    }
+
+    fn push_blob(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<Pushed, Error> {
+        self.push()?;
+        self.place.push_blob(descriptor, content)
+    }
+
+    fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {
+        self.push()?;
+        self.place.push_manifest(manifest, listing)
+    }
+}
