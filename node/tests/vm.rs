@@ -271,7 +271,9 @@ fn survives_a_kill_at_each_step(kernel: Kernel) {
     let counts = outcome.step("counts").stdout_text();
     let counts: Vec<u32> = counts.lines().map(|count| count.parse().expect("a number")).collect();
     println!("killed at so many places: {counts:?}");
-    assert!(counts[0] >= 50 && counts[1] >= 15, "{counts:?} are too few to be all");
+    // At least the calls that cannot be left out; how often the kernel is asked whether a device is
+    // gone depends on how busy the machine is.
+    assert!(counts[0] >= 40 && counts[1] >= 10, "{counts:?} are too few to be all");
 }
 
 fn kill_mounts(kernel: Kernel) -> Result<Outcome> {
