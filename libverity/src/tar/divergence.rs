@@ -38,10 +38,10 @@ pub enum DivergenceKind {
     FractionalTime,
     /// An attribute in libarchive's own keyword; 1.8 fails or stores garbage.
     LibarchiveXattr,
-    /// A PAX header longer than 32 KiB; 1.8 puts it together wrongly.
-    LongPaxHeader,
     /// A hard link to itself; 1.8 fails.
     LinkToItself,
+    /// A PAX header longer than 32 KiB; 1.8 puts it together wrongly.
+    LongPaxHeader,
     /// No two zero blocks at the end; 1.8 fails.
     MissingEndMarker,
     /// A time within the first second of 1970; 1.8 stores it, 1.9 stores zero.
@@ -60,8 +60,8 @@ impl fmt::Display for DivergenceKind {
             Self::EmptyPaxValue => "PAX record with an empty value",
             Self::FractionalTime => "modification time with a fraction of a second",
             Self::LibarchiveXattr => "extended attribute in libarchive's own keyword",
-            Self::LongPaxHeader => "PAX header longer than 32 KiB",
             Self::LinkToItself => "hard link to itself",
+            Self::LongPaxHeader => "PAX header longer than 32 KiB",
             Self::MissingEndMarker => "no two zero blocks at the end of the archive",
             Self::SubsecondEpoch => "modification time within the first second of 1970",
             Self::UnknownXattrNamespace => "extended attribute in an unknown namespace",

@@ -1,12 +1,36 @@
 //! Archives of all kinds of members, few names and so many collisions.
 
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 
 /// Makes archives with up to `max_members` members.
 pub(crate) fn archive(max_members: usize) -> impl Strategy<Value = Archive> {
     vec(member(), 0..=max_members).prop_map(|members| Archive { members })
+}
+
+/// Makes archives with up to `max_members` members, of which some bytes in the headers and
+/// extensions are other ones; most have right checksums again.
+pub(crate) fn damaged_archive(max_members: usize) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![any::<u8>(), select(b" 0123456789=./\n\0xgLKSV\x80\xff".to_vec())];
+    let damage = vec((any::<Index>(), any::<Index>(), byte), 1..4);
+    (archive(max_members), damage, weighted(0.9)).prop_map(|(archive, damage, repair)| {
+        let mut archive = archive.bytes();
+        let headers = header_offsets(&archive);
+        for (header, offset, byte) in damage {
+            // Content says nothing about members, so only its beginning is hit.
+            let start = headers.get(header.index(headers.len().max(1))).copied().unwrap_or(0);
+            let end = (start + 512 + 64).min(archive.len());
+            archive[start + offset.index(end - start)] = byte;
+        }
+        if repair {
+            for header in headers {
+                repair_checksum(&mut archive[header..header + 512]);
+            }
+        }
+        archive
+    })
 }
 
 /// Is an archive by its members, as a failed test shows it.
@@ -198,4 +222,23 @@ fn pax() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
             records
         }),
     ]
+}
+
+/// Finds the headers of an archive that is still in order.
+fn header_offsets(archive: &[u8]) -> Vec<usize> {
+    let mut offsets = Vec::new();
+    let mut offset = 0;
+    while archive.get(offset).is_some_and(|&byte| byte != 0) {
+        offsets.push(offset);
+        let size = std::str::from_utf8(&archive[offset + 124..offset + 135]).unwrap();
+        let size = usize::from_str_radix(size.trim_end_matches('\0'), 8).unwrap();
+        offset += 512 + size.next_multiple_of(512);
+    }
+    offsets
+}
+
+fn repair_checksum(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().copied().map(u32::from).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
