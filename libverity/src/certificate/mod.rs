@@ -77,9 +77,10 @@ impl Certificate {
         while let Some(start) = rest.find(PEM_BEGIN) {
             let block = &rest[start..];
             let end = block.find(PEM_END).ok_or(CertificateError::PemUnfinished)? + PEM_END.len();
-            let (_, document) = der::Document::from_pem(&block[..end])
-                .map_err(|source| CertificateError::Pem { source })?;
-            certificates.push(Self::from_der(document.as_bytes())?);
+            // Whether the bytes in it are a certificate is for the kernel's rules to say, not for DER's.
+            let (_, bytes) = der::pem::decode_vec(&block.as_bytes()[..end])
+                .map_err(|error| CertificateError::Pem { source: error.into() })?;
+            certificates.push(Self::from_der(&bytes)?);
             rest = &block[end..];
         }
         if certificates.is_empty() { Err(CertificateError::Absent) } else { Ok(certificates) }
