@@ -36,6 +36,8 @@ pub enum DivergenceKind {
     EmptyPaxValue,
     /// A fraction of a second that is not nine digits long; 1.8 takes its digits for nanoseconds.
     FractionalTime,
+    /// A device whose minor number has its highest bit; 1.8 sets all bits above it.
+    LargeMinorNumber,
     /// An attribute in libarchive's own keyword; 1.8 fails or stores garbage.
     LibarchiveXattr,
     /// A hard link to itself; 1.8 fails.
@@ -59,6 +61,7 @@ impl fmt::Display for DivergenceKind {
             Self::DirectoryReplacesHardLink => "directory in place of a hard link",
             Self::EmptyPaxValue => "PAX record with an empty value",
             Self::FractionalTime => "modification time with a fraction of a second",
+            Self::LargeMinorNumber => "device with a minor number of 524288 or more",
             Self::LibarchiveXattr => "extended attribute in libarchive's own keyword",
             Self::LinkToItself => "hard link to itself",
             Self::LongPaxHeader => "PAX header longer than 32 KiB",

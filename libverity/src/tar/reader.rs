@@ -256,6 +256,11 @@ impl<R: Read> TarReader<R> {
         if is_hard_link {
             return;
         }
+        if let EntryKind::BlockDevice(number) | EntryKind::CharacterDevice(number) = entry.kind
+            && MISREAD_MINORS.contains(&number.minor)
+        {
+            record(DivergenceKind::LargeMinorNumber);
+        }
         if entry.mtime.seconds == 0 && entry.mtime.nanoseconds != 0 {
             record(DivergenceKind::SubsecondEpoch);
         }
@@ -400,6 +405,9 @@ fn has_known_namespace(xattr: &Xattr) -> bool {
 
 const KNOWN_XATTR_PREFIXES: [&str; 5] =
     ["user.", "system.posix_acl_access", "system.posix_acl_default", "trusted.", "security."];
+/// Are the minor numbers of which erofs-utils 1.8 extends the highest bit as a sign, and which are
+/// other ones then.
+const MISREAD_MINORS: std::ops::Range<u32> = 0x80000..0xfff00;
 /// Is how much of a payload is thrown away at a time.
 const SKIP_BYTES: usize = 16384;
 

@@ -13,7 +13,7 @@ use osguard_testkit::command::run;
 use osguard_testkit::or_skip;
 use osguard_testkit::tools::ErofsUtils;
 use proptest::prelude::*;
-use proptest::test_runner::{TestError, TestRunner};
+use proptest::test_runner::{TestError, TestRng, TestRunner};
 
 use crate::archives::{archive, damaged_archive};
 
@@ -39,6 +39,8 @@ struct Outcomes {
 }
 
 /// Makes images of generated archives here and there; `None` where mkfs.erofs is missing.
+///
+/// They are the same archives every time; `PROPTEST_CASES` asks for more of them than 256.
 fn compare_with_mkfs(archives: &impl Strategy<Value = Vec<u8>>) -> Option<Outcomes> {
     for version in ErofsUtils::ALL {
         or_skip(version.mkfs())?;
@@ -46,7 +48,8 @@ fn compare_with_mkfs(archives: &impl Strategy<Value = Vec<u8>>) -> Option<Outcom
     let directory = tempfile::tempdir().unwrap();
     let outcomes = Cell::new(Outcomes::default());
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    let compared = TestRunner::new(config).run(archives, |archive| {
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let compared = TestRunner::new_with_rng(config, rng).run(archives, |archive| {
         let theirs = |version| image_of_mkfs(version, directory.path(), &archive);
         let mut counts = outcomes.get();
         match image_of_layer(&archive) {

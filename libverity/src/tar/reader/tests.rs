@@ -425,6 +425,13 @@ fn what_the_older_writer_reads_otherwise_diverges() {
     ] {
         assert_eq!(divergences(&tar), [kind]);
     }
+    for (minor, diverges) in
+        [(0x7ffff, false), (0x80000, true), (0xffeff, true), (0xfff00, false), (0xfffff, false)]
+    {
+        let device = HeaderBlock::new("d", b'3').set(337, format!("{minor:07o}\0").as_bytes());
+        let kinds: &[_] = if diverges { &[DivergenceKind::LargeMinorNumber] } else { &[] };
+        assert_eq!(divergences(&archive().header(device).ended()), kinds, "{minor:x}");
+    }
     let sorted = pax(&[("SCHILY.xattr.security.capability", b""), ("SCHILY.xattr.user.a", b"")]);
     assert_eq!(divergences(&sorted), []);
     let link = HeaderBlock::new("f", b'1').set(157, b"t");
