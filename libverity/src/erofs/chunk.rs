@@ -20,7 +20,7 @@
 //! (`lib/blobchunk.c`).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Is a file's content that lies in one piece in the tar archive.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,53 @@ impl Chunks {
     }
 }
 
-#[derive(IntoBytes, Immutable)]
+/// Reads where a content of `size_bytes` starts in the archive, from what the inode says and the
+/// one entry behind it.
+///
+/// The format must be the one that [`Chunks::format`] gives, and of one chunk: a content of
+/// several would be larger than any archive of a layer.
+pub(super) fn parse(
+    format: u32,
+    size_bytes: u64,
+    block_bytes: u32,
+    entry: &[u8; ENTRY_BYTES as usize],
+) -> Result<u32, ChunkError> {
+    let is_known = size_bytes > 0 && {
+        let chunks = Chunks::new(size_bytes, block_bytes);
+        chunks.count() == 1 && chunks.format() == format
+    };
+    if !is_known {
+        return Err(ChunkError::Format { found: format, size_bytes });
+    }
+    let entry: &IndexEntry = zerocopy::transmute_ref!(entry);
+    let device = entry.device.get();
+    if entry.reserved.get() != 0 || device != TAR_DEVICE {
+        return Err(ChunkError::Device { found: device });
+    }
+    Ok(entry.first_block.get())
+}
+
+/// Says why content in the archive cannot be found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkError {
+    /// The content is on another device than the archive.
+    #[error("the content lies on device {found}, and not in the archive")]
+    Device {
+        /// The number of the device.
+        found: u16,
+    },
+    /// The content is divided in another way than in one piece.
+    #[error("the chunk format {found:#x} is not that of one piece of {size_bytes} bytes")]
+    Format {
+        /// What the inode says.
+        found: u32,
+        /// The length of the content.
+        size_bytes: u64,
+    },
+}
+
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 struct IndexEntry {
     reserved: U16,
@@ -82,7 +128,8 @@ struct IndexEntry {
     first_block: U32,
 }
 
-const ENTRY_BYTES: u64 = size_of::<IndexEntry>() as u64;
+/// The size of an entry, and what the place of the first one is a multiple of.
+pub(super) const ENTRY_BYTES: u64 = size_of::<IndexEntry>() as u64;
 /// `EROFS_CHUNK_FORMAT_BLKBITS_MASK`.
 const SIZE_MASK: u32 = 0x1f;
 /// `EROFS_CHUNK_FORMAT_INDEXES`.
@@ -117,5 +164,28 @@ mod tests {
         let (format, bytes) = index((1 << 40) + 1, 5);
         assert_eq!(format, 0x3f);
         assert_eq!(bytes, b"\0\0\x01\0\x05\0\0\0\0\0\x01\0\x05\0\0\x80");
+    }
+
+    #[test]
+    fn places_in_the_archive_are_read_back_as_written() {
+        let parse = |format, size_bytes, entry: &[u8]| {
+            parse(format, size_bytes, 512, entry.try_into().unwrap())
+        };
+        for size_bytes in [1, 512, 513, 5 << 30, 1 << 40] {
+            let (format, entry) = index(size_bytes, 7);
+            assert_eq!(parse(format, size_bytes, &entry), Ok(7));
+            for found in [0, format ^ 1, format | 0x40, format & !0x20, format | 1 << 16] {
+                assert_eq!(
+                    parse(found, size_bytes, &entry),
+                    Err(ChunkError::Format { found, size_bytes })
+                );
+            }
+            let on_the_image = [0, 0, 0, 0, 7, 0, 0, 0];
+            let error = ChunkError::Device { found: 0 };
+            assert_eq!(parse(format, size_bytes, &on_the_image), Err(error));
+        }
+        let (format, entries) = index((1 << 40) + 1, 5);
+        assert!(parse(format, (1 << 40) + 1, &entries[..8]).is_err());
+        assert!(parse(0x20, 0, &entries[..8]).is_err());
     }
 }

@@ -45,6 +45,7 @@ mod writer;
 mod xattr;
 
 pub use blocks::BlockSink;
+pub use chunk::ChunkError;
 pub use directory::DirectoryError;
 pub use error::{EntryPath, ErofsError};
 pub use image::Image;

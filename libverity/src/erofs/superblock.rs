@@ -123,6 +123,8 @@ pub struct ImageFacts {
     pub has_checksum: bool,
     /// The count of other devices that hold content.
     pub extra_devices: u16,
+    /// The count of blocks of the archive behind an image that points into it.
+    pub archive_blocks: Option<u64>,
     /// The block from which inodes are numbered.
     pub(super) metadata_block: u32,
     /// The block from which shared attributes are numbered.
@@ -160,6 +162,10 @@ impl ImageFacts {
         if has_devices != (extra_devices > 0) {
             return Err(SuperblockError::DeviceTable { extra_devices });
         }
+        let expected_slot = if extra_devices > 0 { DEVICE_TABLE_SLOT } else { 0 };
+        if raw.device_table_slot.get() != expected_slot {
+            return Err(SuperblockError::DeviceTablePlace { slot: raw.device_table_slot.get() });
+        }
         let build_nanoseconds = raw.build_time_nanoseconds.get();
         if build_nanoseconds >= NANOSECONDS_PER_SECOND {
             return Err(SuperblockError::Nanoseconds { found: build_nanoseconds });
@@ -183,13 +189,31 @@ impl ImageFacts {
             },
             has_checksum: compatible & FEATURE_CHECKSUM != 0,
             extra_devices,
+            archive_blocks: None,
             metadata_block: raw.metadata_block.get(),
             xattr_block: raw.xattr_block.get(),
             has_xattr_filter: compatible & FEATURE_XATTR_FILTER != 0,
         })
     }
 
-    /// Returns the size of the image in bytes, at which the hash area of a layer file starts.
+    /// Reads the slot of a second device whose blocks continue those of the image.
+    pub(super) fn add_archive(
+        &mut self,
+        bytes: &[u8; DEVICE_SLOT_BYTES as usize],
+    ) -> Result<(), SuperblockError> {
+        let raw: &RawDeviceSlot = zerocopy::transmute_ref!(bytes);
+        if raw.tag != [0; 64] || raw.reserved != [0; 56] {
+            return Err(SuperblockError::DeviceSlot);
+        }
+        let first_block = raw.first_block.get();
+        if u64::from(first_block) != self.blocks {
+            return Err(SuperblockError::DevicePlace { first_block, blocks: self.blocks });
+        }
+        self.archive_blocks = Some(raw.blocks.get().into());
+        Ok(())
+    }
+
+    /// Returns the size of the image in bytes, without an archive behind it, at which the hash area of a layer file starts.
     pub fn size_bytes(&self) -> u64 {
         self.blocks * u64::from(self.block_bytes)
     }
@@ -223,6 +247,23 @@ pub enum SuperblockError {
     Compression {
         /// What the superblock says of it.
         found: u16,
+    },
+    /// The blocks of the second device do not continue those of the image.
+    #[error("the second device starts at block {first_block}, and the image has {blocks}")]
+    DevicePlace {
+        /// Where the second device starts.
+        first_block: u32,
+        /// How many blocks the image has.
+        blocks: u64,
+    },
+    /// The slot of the second device has something where nothing is known to be.
+    #[error("the slot of the second device has something in a reserved field")]
+    DeviceSlot,
+    /// The table of devices is not behind the superblock.
+    #[error("the table of devices is in slot {slot}, and not behind the superblock")]
+    DeviceTablePlace {
+        /// Where it is, in units of 128 bytes.
+        slot: u16,
     },
     /// The count of other devices contradicts the feature that announces them.
     #[error("the superblock has {extra_devices} extra devices, and its features say otherwise")]
@@ -308,7 +349,7 @@ struct RawSuperblock {
     reserved: [u8; 38],
 }
 
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RawDeviceSlot {
     tag: [u8; 64],

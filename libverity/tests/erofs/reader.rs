@@ -14,7 +14,7 @@ use osguard_testkit::tools::ErofsUtils;
 use osguard_testkit::{or_skip, skip};
 use rustix::fs::XattrFlags;
 
-use crate::convert::{UUID, UUID_TEXT, full_image};
+use crate::convert::{UUID, full_image, index_image};
 use crate::generator;
 use crate::golden::VECTORS;
 use crate::tree::{of_directory, of_image};
@@ -136,14 +136,47 @@ fn our_images_are_whole() {
 }
 
 #[test]
-fn images_that_index_an_archive_are_refused() {
-    let Some(mut mkfs) = or_skip(ErofsUtils::V1_9.mkfs()) else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let (archive, file) = (directory.path().join("tar"), directory.path().join("image"));
-    fs::write(&archive, VECTORS[1].archive()).unwrap();
-    run(mkfs.args(["--tar=i", "--quiet", "-U", UUID_TEXT]).arg(&file).arg(&archive));
-    let error = Reader::open(fs::File::open(&file).unwrap()).unwrap_err();
-    assert!(matches!(error, ReadError::ExtraDevices { count: 1 }), "{error:?}");
+fn images_that_point_into_an_archive_have_the_same_tree() {
+    let golden = VECTORS.iter().map(|vector| (vector.name.to_owned(), vector.archive()));
+    let random = (0..100).map(|seed| (format!("archive {seed}"), generator::archive(seed)));
+    let mut compared = 0;
+    for (name, archive) in golden.chain(random) {
+        let Ok((full, _)) = full_image(&archive[..]) else { continue };
+        let Ok((index, _)) = index_image(&archive[..]) else { continue };
+        let device = [&index[..], &archive].concat();
+        let error = Reader::open(&device).unwrap_err();
+        assert!(matches!(error, ReadError::ExtraDevices { count: 1 }), "{error:?}");
+        let reader = Reader::open_index(&device).unwrap();
+        let checked = reader.check().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let full = Reader::open(&full).unwrap();
+        assert_eq!(checked, full.check().unwrap());
+        assert!(of_image(&reader).unwrap() == of_image(&full).unwrap(), "{name}");
+        let error = Reader::open_index(full.source()).unwrap_err();
+        assert!(matches!(error, ReadError::NoArchive), "{error:?}");
+        let error = Reader::open_index(&device[..device.len() - archive.len()]).unwrap_err();
+        assert!(matches!(error, ReadError::TooShort { .. }), "{error:?}");
+        compared += 1;
+    }
+    assert!(compared > 70, "{compared} of 115 archives became images");
+}
+
+#[test]
+fn images_that_old_and_new_tools_point_into_an_archive_are_read() {
+    for version in ErofsUtils::ALL {
+        let Some(mut mkfs) = or_skip(version.mkfs()) else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let (tar, file) = (directory.path().join("tar"), directory.path().join("image"));
+        let vector = VECTORS.iter().find(|vector| vector.name == "g15_acl_xattr_many").unwrap();
+        let archive = vector.archive();
+        fs::write(&tar, &archive).unwrap();
+        run(mkfs.args(["--tar=i", "--quiet", "-T0", "--mkfs-time"]).arg(&file).arg(&tar));
+        let device = [&fs::read(&file).unwrap()[..], &archive].concat();
+        let reader = Reader::open_index(&device).unwrap();
+        let (full, _) = full_image(&archive[..]).unwrap();
+        assert!(of_image(&reader).unwrap() == of_image(&Reader::open(&full).unwrap()).unwrap());
+        // 1.8 writes no checksum into these.
+        assert_eq!(reader.check().is_ok(), version == ErofsUtils::V1_9);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use libverity::erofs::{
 use proptest::prelude::*;
 
 use crate::archive::{Archive, Member};
-use crate::convert::full_image;
+use crate::convert::{full_image, index_image};
 use crate::generator;
 use crate::tree::of_image;
 
@@ -43,14 +43,21 @@ proptest! {
         seed in 0_u64..200,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         near_superblock in any::<bool>(),
+        is_index in any::<bool>(),
     ) {
-        let Ok((mut image, _)) = full_image(&generator::archive(seed)[..]) else { return Ok(()) };
+        let archive = generator::archive(seed);
+        let made = if is_index { index_image(&archive[..]) } else { full_image(&archive[..]) };
+        let Ok((mut image, _)) = made else { return Ok(()) };
+        if is_index {
+            image.extend(archive);
+        }
         let end = if near_superblock { 1400 } else { image.len() };
         for (place, value) in damage {
             image[1024 + place.index(end - 1024)] = value;
         }
         seal(&mut image);
-        let Ok(reader) = Reader::open(Guarded(&image)) else { return Ok(()) };
+        let reader = Reader::open(Guarded(&image)).or_else(|_| Reader::open_index(Guarded(&image)));
+        let Ok(reader) = reader else { return Ok(()) };
         if reader.facts().size_bytes() > image.len() as u64 {
             prop_assert!(false, "the image is larger than its source");
         }
@@ -81,6 +88,7 @@ fn superblocks_that_are_not_supported_are_refused() {
     assert_eq!(refused(80, b"\x04"), SuperblockError::Features { compatible: 0, incompatible: 4 });
     assert_eq!(refused(84, b"\x01"), SuperblockError::Compression { found: 1 });
     assert_eq!(refused(86, b"\x01"), SuperblockError::DeviceTable { extra_devices: 1 });
+    assert_eq!(refused(88, b"\x09"), SuperblockError::DeviceTablePlace { slot: 9 });
     assert_eq!(refused(80, b"\x08"), SuperblockError::DeviceTable { extra_devices: 0 });
     for offset in [90, 91, 96, 127] {
         assert_eq!(refused(offset, b"\x01"), SuperblockError::Reserved { offset });
@@ -88,6 +96,7 @@ fn superblocks_that_are_not_supported_are_refused() {
     let mut extra_device = Sample::new();
     extra_device.image[1024 + 80] = 8;
     extra_device.image[1024 + 86] = 3;
+    extra_device.image[1024 + 88] = 9;
     let error = extra_device.open().unwrap_err();
     assert!(matches!(error, ReadError::ExtraDevices { count: 3 }), "{error:?}");
 }
@@ -354,8 +363,9 @@ impl ImageSource for Guarded<'_> {
 
 /// Makes the checksum right: CRC-32C without the final inversion, bit by bit.
 fn seal(image: &mut [u8]) {
+    let end = if image[1036] == 9 { 1536 } else { 4096 };
     image[1028..1032].fill(0);
-    let sum = image[1024..4096].iter().fold(u32::MAX, |sum, byte| {
+    let sum = image[1024..end].iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             sum >> 1 ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 }
         })

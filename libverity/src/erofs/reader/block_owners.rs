@@ -66,7 +66,7 @@ impl<S: ImageSource> Reader<S> {
     }
 
     fn find_blocks_of(&self, file: &WalkedFile, wanted: &BTreeSet<u64>, found: &mut BlockOwners) {
-        let place = match ContentPlace::new(&file.inode, &self.facts) {
+        let place = match ContentPlace::find(&file.inode, self) {
             Ok(place) => place,
             Err(error) => {
                 found.incomplete = Some(file.error(error));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::super::EntryPath;
-use super::super::superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES};
+use super::super::superblock::{DEVICE_SLOT_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES};
 use super::content::ContentPlace;
 use super::{FileError, FileKind, ImageSource, Inode, ReadError, Reader, WalkedFile};
 
@@ -88,7 +88,8 @@ impl<S: ImageSource> Reader<S> {
         }
         let mut image = CheckedImage::default();
         let mut counts = Counts::default();
-        let superblock_end = u64::from(SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK_BYTES);
+        let slots_bytes = DEVICE_SLOT_BYTES * u32::from(self.facts.extra_devices);
+        let superblock_end = u64::from(SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK_BYTES + slots_bytes);
         let mut places = Vec::new();
         places.push(0..superblock_end);
         for file in self.walk() {
@@ -117,7 +118,7 @@ impl<S: ImageSource> Reader<S> {
 
     /// Returns what belongs to one inode: itself with what follows it, and its blocks.
     fn places(&self, inode: &Inode) -> Result<[Range<u64>; 2], FileError> {
-        let ContentPlace { mut in_blocks, inline } = ContentPlace::new(inode, &self.facts)?;
+        let ContentPlace { mut in_blocks, inline } = ContentPlace::find(inode, self)?;
         // What pads the last block belongs to no one else either.
         in_blocks.end = in_blocks.end.next_multiple_of(self.block_bytes());
         Ok([inode.offset_bytes..inline.end, in_blocks])

@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use super::super::ImageFacts;
 use super::super::inode::DataLayout;
-use super::{FileError, ImageSource, Inode, Reader};
+use super::super::{ImageFacts, chunk};
+use super::{FileError, FileKind, ImageSource, Inode, Reader};
 
 /// Reads the content of a file from its start to its end.
 #[derive(Debug)]
@@ -48,44 +48,92 @@ impl<S: ImageSource> Read for FileContent<'_, S> {
     }
 }
 
-/// Is where the content of a file lies, in bytes from the start of the image; all of it is within.
+/// Is where the content of a file lies, in bytes from the start of the image; all of it is within,
+/// or in the archive behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ContentPlace {
     /// The part in blocks, without what pads the last of them.
     pub(super) in_blocks: Range<u64>,
-    /// The part behind the inode.
+    /// The part behind the inode; where there is none, what belongs to the inode ends here.
     pub(super) inline: Range<u64>,
 }
 
 impl ContentPlace {
     /// Finds the content of `inode`.
-    pub(super) fn new(inode: &Inode, facts: &ImageFacts) -> Result<Self, FileError> {
-        let block_bytes = u64::from(facts.block_bytes);
-        let inline_start = inode.xattrs_end_bytes();
-        let tail_bytes = match inode.layout {
-            DataLayout::ChunkBased => return Err(FileError::Chunks),
-            DataLayout::FlatPlain => 0,
+    pub(super) fn find<S: ImageSource>(
+        inode: &Inode,
+        reader: &Reader<S>,
+    ) -> Result<Self, FileError> {
+        let facts = &reader.facts;
+        let behind_inode = inode.xattrs_end_bytes();
+        match inode.layout {
+            DataLayout::FlatPlain => Ok(Self {
+                in_blocks: in_image(inode, inode.size_bytes, facts)?,
+                inline: behind_inode..behind_inode,
+            }),
             DataLayout::FlatInline => {
+                let block_bytes = u64::from(facts.block_bytes);
                 let tail_bytes = inode.size_bytes % block_bytes;
-                let fits = inline_start % block_bytes + tail_bytes <= block_bytes
-                    && inline_start + tail_bytes <= facts.size_bytes();
+                let fits = behind_inode % block_bytes + tail_bytes <= block_bytes
+                    && behind_inode + tail_bytes <= facts.size_bytes();
                 if tail_bytes == 0 || !fits {
-                    return Err(FileError::Inline { tail_bytes, offset_bytes: inline_start });
+                    return Err(FileError::Inline { tail_bytes, offset_bytes: behind_inode });
                 }
-                tail_bytes
+                Ok(Self {
+                    in_blocks: in_image(inode, inode.size_bytes - tail_bytes, facts)?,
+                    inline: behind_inode..behind_inode + tail_bytes,
+                })
             }
-        };
-        let size_in_blocks = inode.size_bytes - tail_bytes;
-        let blocks = size_in_blocks.div_ceil(block_bytes);
-        let first_block = u64::from(inode.first_block);
-        if blocks > 0 && first_block.checked_add(blocks).is_none_or(|end| end > facts.blocks) {
-            let image_blocks = facts.blocks;
-            return Err(FileError::BlocksOutside { first_block, blocks, image_blocks });
+            DataLayout::ChunkBased => {
+                let index_start = behind_inode.next_multiple_of(chunk::ENTRY_BYTES);
+                let index_end = index_start + chunk::ENTRY_BYTES;
+                Ok(Self {
+                    in_blocks: in_archive(inode, index_start, reader)?,
+                    inline: index_end..index_end,
+                })
+            }
         }
-        let start = if blocks > 0 { first_block * block_bytes } else { 0 };
-        Ok(Self {
-            in_blocks: start..start + size_in_blocks,
-            inline: inline_start..inline_start + tail_bytes,
-        })
     }
+}
+
+fn in_image(inode: &Inode, bytes: u64, facts: &ImageFacts) -> Result<Range<u64>, FileError> {
+    within(inode.first_block, bytes, facts.blocks, facts.block_bytes)
+}
+
+/// Finds content in the archive, which the kernel counts on from the end of the image.
+fn in_archive<S: ImageSource>(
+    inode: &Inode,
+    index_start: u64,
+    reader: &Reader<S>,
+) -> Result<Range<u64>, FileError> {
+    let facts = &reader.facts;
+    let Some(archive_blocks) = facts.archive_blocks else { return Err(FileError::Chunks) };
+    let mut entry = [0; chunk::ENTRY_BYTES as usize];
+    if inode.kind != FileKind::Regular || index_start + chunk::ENTRY_BYTES > facts.size_bytes() {
+        return Err(FileError::Chunks);
+    }
+    reader.read(index_start, &mut entry)?;
+    let format = inode.first_block;
+    let first_block = chunk::parse(format, inode.size_bytes, facts.block_bytes, &entry)?;
+    let place = within(first_block, inode.size_bytes, archive_blocks, facts.block_bytes)?;
+    Ok(facts.size_bytes() + place.start..facts.size_bytes() + place.end)
+}
+
+/// Returns where `bytes` from block `first_block` on lie among `image_blocks` blocks.
+fn within(
+    first_block: u32,
+    bytes: u64,
+    image_blocks: u64,
+    block_bytes: u32,
+) -> Result<Range<u64>, FileError> {
+    if bytes == 0 {
+        return Ok(0..0);
+    }
+    let (first_block, block_bytes) = (u64::from(first_block), u64::from(block_bytes));
+    let blocks = bytes.div_ceil(block_bytes);
+    if first_block.checked_add(blocks).is_none_or(|end| end > image_blocks) {
+        return Err(FileError::BlocksOutside { first_block, blocks, image_blocks });
+    }
+    let start = first_block * block_bytes;
+    Ok(start..start + bytes)
 }

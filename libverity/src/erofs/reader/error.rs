@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::super::{DirectoryError, EntryPath, InodeError, SuperblockError, XattrError};
+use super::super::{
+    ChunkError, DirectoryError, EntryPath, InodeError, SuperblockError, XattrError,
+};
 use crate::tar::{MAX_LINK_TARGET_BYTES, MAX_PATH_BYTES};
 
 /// Says why an image cannot be read, or not to the end.
@@ -25,6 +27,9 @@ pub enum ReadError {
         /// What is wrong with it.
         source: FileError,
     },
+    /// The image does not point into an archive.
+    #[error("the image has its content within, and points into no archive")]
+    NoArchive,
     /// The size of the source cannot be found out.
     #[error("cannot find out the size of the image")]
     Size {
@@ -56,9 +61,9 @@ pub enum ReadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// The content does not lie within the image.
+    /// The content does not lie within the image, or the archive behind it.
     #[error(
-        "the content lies in {blocks} blocks from block {first_block} on, and the image has \
+        "the content lies in {blocks} blocks from block {first_block} on, and there are \
          {image_blocks}"
     )]
     BlocksOutside {
@@ -66,11 +71,14 @@ pub enum FileError {
         first_block: u64,
         /// How many blocks it has.
         blocks: u64,
-        /// How many the image has.
+        /// How many the image, or the archive, has.
         image_blocks: u64,
     },
+    /// The content lies in the archive, and cannot be found there.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
     /// The content lies in chunks, which whole images do not have.
-    #[error("the content lies in chunks, as only images do that index an archive")]
+    #[error("the content lies in chunks, as only in images that point into an archive")]
     Chunks,
     /// A directory is damaged.
     #[error("the directory is damaged")]

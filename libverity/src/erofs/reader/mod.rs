@@ -1,7 +1,8 @@
 //! Reads images, for those who look into a layer and to check our own before they are signed.
 //!
-//! Only what the profiles make is read: whole images with content in blocks or behind the inode.
-//! Compressed content, content on other devices and fields of unknown meaning are refused with
+//! Only what the profiles make is read: whole images with content in blocks or behind the inode,
+//! and images that point into the archive behind them, where the caller asks for one. Compressed
+//! content, content on other devices and fields of unknown meaning are refused with
 //! what they are. Nothing in an image is trusted: every number is checked against the image before
 //! it is used, memory is bounded by the depth of paths, and the work by the image's size.
 //!
@@ -26,7 +27,9 @@ pub use walk::Walk;
 use self::content::ContentPlace;
 use super::ImageFacts;
 use super::inode::{InodeRecord, MAX_INODE_BYTES};
-use super::superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, verify_checksum};
+use super::superblock::{
+    DEVICE_SLOT_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, verify_checksum,
+};
 use super::xattr::{self, MAX_BODY_BYTES, XattrBody, XattrError};
 use crate::tar::{MAX_LINK_TARGET_BYTES, Xattr};
 
@@ -51,39 +54,51 @@ pub struct Reader<S> {
 }
 
 impl<S: ImageSource> Reader<S> {
-    /// Reads the superblock at the start of `source`.
+    /// Opens the image at the start of `source`, which has all content within.
     ///
     /// # Errors
     ///
     /// Fails if `source` cannot be read or is shorter than the image, the superblock is damaged or
     /// asks for what is not supported, or content lies on other devices.
     pub fn open(source: S) -> Result<Self, ReadError> {
-        let found_bytes = source.size_bytes().map_err(|source| ReadError::Size { source })?;
-        let need = |expected_bytes: u64| {
-            if expected_bytes > found_bytes {
-                return Err(ReadError::TooShort { expected_bytes, found_bytes });
-            }
-            Ok(())
-        };
-        let read = |buffer: &mut [u8]| {
-            let offset_bytes = SUPERBLOCK_OFFSET_BYTES.into();
-            need(offset_bytes + buffer.len() as u64)?;
-            source
-                .read_at(offset_bytes, buffer)
-                .map_err(|source| ReadError::SuperblockRead { offset_bytes, source })
-        };
+        let image = Self::read_facts(source)?;
+        match image.facts.extra_devices {
+            0 => Ok(image),
+            count => Err(ReadError::ExtraDevices { count }),
+        }
+    }
+
+    /// Opens the image at the start of `source`, which points into the archive that follows it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if the image points into no archive, or into one that does not
+    /// follow it.
+    pub fn open_index(source: S) -> Result<Self, ReadError> {
+        let mut image = Self::read_facts(source)?;
+        match image.facts.extra_devices {
+            0 => return Err(ReadError::NoArchive),
+            1 => {}
+            count => return Err(ReadError::ExtraDevices { count }),
+        }
+        let mut slot = [0; DEVICE_SLOT_BYTES as usize];
+        read_head(&image.source, SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK_BYTES, &mut slot)?;
+        image.facts.add_archive(&slot)?;
+        let archive_bytes = image.facts.archive_blocks.unwrap_or(0) * image.block_bytes();
+        check_length(&image.source, image.facts.size_bytes() + archive_bytes)?;
+        Ok(image)
+    }
+
+    fn read_facts(source: S) -> Result<Self, ReadError> {
         let mut superblock = [0; SUPERBLOCK_BYTES as usize];
-        read(&mut superblock)?;
+        read_head(&source, SUPERBLOCK_OFFSET_BYTES, &mut superblock)?;
         let facts = ImageFacts::parse(&superblock)?;
         if facts.has_checksum {
             let mut block = vec![0; facts.checksummed_bytes()];
-            read(&mut block)?;
+            read_head(&source, SUPERBLOCK_OFFSET_BYTES, &mut block)?;
             verify_checksum(&block)?;
         }
-        if facts.extra_devices > 0 {
-            return Err(ReadError::ExtraDevices { count: facts.extra_devices });
-        }
-        need(facts.size_bytes())?;
+        check_length(&source, facts.size_bytes())?;
         Ok(Self { source, facts })
     }
 
@@ -152,7 +167,7 @@ impl<S: ImageSource> Reader<S> {
     }
 
     fn content(&self, inode: &Inode) -> Result<FileContent<'_, S>, FileError> {
-        let place = ContentPlace::new(inode, &self.facts)?;
+        let place = ContentPlace::find(inode, self)?;
         Ok(FileContent::new(self, place, inode.size_bytes))
     }
 
@@ -238,6 +253,26 @@ impl<S: ImageSource> Reader<S> {
     fn block_bytes(&self) -> u64 {
         self.facts.block_bytes.into()
     }
+}
+
+fn read_head<S: ImageSource>(
+    source: &S,
+    offset_bytes: u32,
+    buffer: &mut [u8],
+) -> Result<(), ReadError> {
+    let offset_bytes = u64::from(offset_bytes);
+    check_length(source, offset_bytes + buffer.len() as u64)?;
+    source
+        .read_at(offset_bytes, buffer)
+        .map_err(|source| ReadError::SuperblockRead { offset_bytes, source })
+}
+
+fn check_length<S: ImageSource>(source: &S, expected_bytes: u64) -> Result<(), ReadError> {
+    let found_bytes = source.size_bytes().map_err(|source| ReadError::Size { source })?;
+    if expected_bytes > found_bytes {
+        return Err(ReadError::TooShort { expected_bytes, found_bytes });
+    }
+    Ok(())
 }
 
 /// Inodes are numbered in units of 32 bytes.
