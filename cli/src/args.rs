@@ -1,12 +1,14 @@
 //! What can be typed: the global flags and the list of commands.
 
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::command;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Sign container images so that the Linux kernel itself refuses what is unsigned
 ///
@@ -88,14 +90,44 @@ impl Command {
 /// Prints the help or version that was asked for, or what is wrong with the command line, and
 /// returns the exit status.
 pub(crate) fn usage(error: &clap::Error) -> ExitStatus {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let status = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitStatus::Done,
+        _ if is_verity(&words) => command::verity::WRONG_PARAMETERS,
+        _ => ExitStatus::Usage,
+    };
+    if status != ExitStatus::Done && wants_json(&words) {
+        return output::failure_as_json(&failure(error, status));
+    }
     // Where neither standard output nor standard error can be written, nothing is left to say.
     let _ = error.print();
-    let is_verity = std::env::args_os().nth(1).is_some_and(|command| command == "verity");
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitStatus::Done,
-        _ if is_verity => command::verity::WRONG_PARAMETERS,
-        _ => ExitStatus::Usage,
-    }
+    status
+}
+
+/// Takes apart what the parser says: the first paragraph is the error.
+fn failure(error: &clap::Error, status: ExitStatus) -> Failure {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        let paragraph = paragraph.trim().trim_start_matches("error: ").trim_start_matches("tip: ");
+        paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+    });
+    let failure = Failure::new(status, paragraphs.next().unwrap_or_default());
+    paragraphs.fold(failure, Failure::hint)
+}
+
+/// Tells whether the first word that is a command, and not a flag or its value, is `verity`.
+fn is_verity(words: &[OsString]) -> bool {
+    let commands = Arguments::command();
+    let is_command = |word: &&OsString| {
+        commands.get_subcommands().any(|command| command.get_name() == word.as_os_str())
+    };
+    words.iter().find(is_command).is_some_and(|word| word == "verity")
+}
+
+/// Tells whether words that could not be parsed ask for JSON all the same.
+fn wants_json(words: &[OsString]) -> bool {
+    let flag_and_value = words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    flag_and_value || words.iter().any(|word| word == "--output=json")
 }
 
 const EXIT_CODES: &str = "\

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use libverity::layer::LayerError;
-use libverity::tar::Divergences;
+use libverity::tar::{Divergences, Refusal, TarError};
 use osguard_registry::conversion::ConversionError;
 use osguard_registry::image::ImageLayer;
 
@@ -52,12 +52,27 @@ impl From<ConversionError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         let hint = match &error {
-            LayerError::BlobTooShort { .. } | LayerError::LayerDigest { .. } => {
+            LayerError::BlobTooLong { .. }
+            | LayerError::BlobTooShort { .. }
+            | LayerError::LayerDigest { .. } => {
                 Some("The copy is damaged or was changed: fetch the image again.")
+            }
+            LayerError::CompressionMismatch { .. } => {
+                Some("The image's manifest describes the layer wrongly: build the image again.")
             }
             LayerError::DiffId { .. } => {
                 Some("The image's configuration belongs to other layers: build the image again.")
             }
+            LayerError::Encrypted { .. } => Some("Decrypt the image first."),
+            LayerError::Foreign { .. } | LayerError::UnknownMediaType { .. } => Some(
+                "Build the image again without this layer, or with a tar archive in its place.",
+            ),
+            LayerError::Inflate { .. } => {
+                Some("The layer was damaged or cut off before it got its digest: build it again.")
+            }
+            LayerError::Tar {
+                source: TarError::Refused { reason: Refusal::NotTar { .. }, .. },
+            } => Some("A layer is a tar archive, plain or compressed with gzip or zstd."),
             _ => None,
         };
         let failure = Self::from_error(ExitStatus::Failure, error);

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use crate::exit_status::ExitStatus;
@@ -28,13 +29,14 @@ impl Failure {
         Self { status, error: error.into(), hints: Vec::new() }
     }
 
-    /// Fails because the file at `path` could not be used.
-    pub(crate) fn file(path: &Path, error: std::io::Error) -> Self {
-        let status = match error.kind() {
-            std::io::ErrorKind::NotFound => ExitStatus::NotFound,
-            _ => ExitStatus::Failure,
-        };
-        Self::from_error(status, error).context(path.display())
+    /// Fails because the file at `path` could not be read.
+    pub(crate) fn reading(path: &Path, error: io::Error) -> Self {
+        Self::file("read", path, error)
+    }
+
+    /// Fails because the file at `path` could not be written.
+    pub(crate) fn writing(path: &Path, error: io::Error) -> Self {
+        Self::file("write", path, error)
     }
 
     /// Puts what was being done in front of the message.
@@ -63,8 +65,18 @@ impl Failure {
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.error
             .chain()
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Failure {
+    fn file(action: &str, path: &Path, error: io::Error) -> Self {
+        let status = match error.kind() {
+            io::ErrorKind::NotFound => ExitStatus::NotFound,
+            _ => ExitStatus::Failure,
+        };
+        Self::from_error(status, error).context(format!("cannot {action} {}", path.display()))
     }
 }
 
@@ -77,7 +89,7 @@ impl fmt::Display for Failure {
             let text = cause.to_string();
             if line.is_empty() {
                 line = text;
-            } else if !line.ends_with(&text) {
+            } else if !line.ends_with(&text) && !line.ends_with(&format!("{text})")) {
                 line = format!("{line}: {text}");
             }
         }

@@ -41,7 +41,10 @@ impl Found {
             )
         })?;
         let place = place::open(&reference)?;
-        let descriptor = place.resolve(reference.selector())?;
+        let descriptor = place.resolve(reference.selector()).map_err(|error| match error {
+            Error::NoSuchBlob { .. } => Failure::from_error(ExitStatus::NotFound, error),
+            error => error.into(),
+        })?;
         Ok(Self { reference: reference.at(descriptor.digest), place, descriptor })
     }
 }

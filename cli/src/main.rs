@@ -7,10 +7,12 @@ mod conversion;
 mod exit_status;
 mod failure;
 mod image;
+mod new_file;
 mod output;
 mod passphrase;
 mod progress;
 mod signing;
+mod small_file;
 mod trust;
 
 use std::process::ExitCode;

@@ -89,26 +89,30 @@ impl Output {
             return ExitStatus::Done;
         }
         match self.format {
-            OutputFormat::Json => {
-                let report = FailureReport {
-                    schema: "osguard.failure.v1",
-                    error: failure.to_string(),
-                    hints: failure.hints(),
-                    exit_code: failure.status().code(),
-                };
-                // A failure to print a failure has nowhere else to go.
-                let _ = serde_json::to_writer_pretty(io::stderr().lock(), &report);
-                eprintln!();
-            }
+            OutputFormat::Json => failure_as_json(failure),
             OutputFormat::Text => {
                 eprintln!("Error: {failure}");
                 for hint in failure.hints() {
                     eprintln!("Hint: {hint}");
                 }
+                failure.status()
             }
         }
-        failure.status()
     }
+}
+
+/// Prints why a command failed as a JSON object on standard error, and returns its exit status.
+pub(crate) fn failure_as_json(failure: &Failure) -> ExitStatus {
+    let report = FailureReport {
+        schema: "osguard.failure.v1",
+        error: failure.to_string(),
+        hints: failure.hints(),
+        exit_code: failure.status().code(),
+    };
+    // A failure to print a failure has nowhere else to go.
+    let _ = serde_json::to_writer_pretty(io::stderr().lock(), &report);
+    eprintln!();
+    failure.status()
 }
 
 #[derive(Serialize)]

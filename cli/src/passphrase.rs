@@ -1,5 +1,6 @@
 //! Passphrases of private keys: from a file, the environment or the terminal, never an argument.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -24,18 +25,26 @@ pub(crate) struct PassphraseArguments {
 
 impl PassphraseArguments {
     /// Gets the passphrase; called only once it is known that the key has one.
+    ///
+    /// Errors name the file, or the terminal, that did not give it.
     pub(crate) fn obtain(&self) -> io::Result<Secret> {
-        match self.without_asking()? {
-            Some(secret) => Ok(secret),
-            None => ask("Passphrase of the private key: "),
+        let named = |object: &dyn fmt::Display, error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot read {object}: {error}"))
+        };
+        match (self.without_asking(), &self.passphrase_file) {
+            (Ok(Some(secret)), _) => Ok(secret),
+            (Ok(None), _) => ask("Passphrase of the private key: ")
+                .map_err(|error| named(&"it from a terminal", error)),
+            (Err(error), Some(path)) => Err(named(&path.display(), error)),
+            (Err(error), None) => Err(error),
         }
     }
 
     /// Gets the passphrase for a new key, or `None` if it is to have none.
     pub(crate) fn for_new_key(&self, is_wanted: bool) -> Result<Option<Secret>, Failure> {
         let failed = |error| match &self.passphrase_file {
-            Some(path) => Failure::file(path, error),
-            None => Failure::file(Path::new("the passphrase"), error),
+            Some(path) => Failure::reading(path, error),
+            None => Failure::reading(Path::new("the passphrase"), error),
         };
         let given = self.without_asking().map_err(failed)?;
         if given.is_some() || !is_wanted {

@@ -37,9 +37,10 @@ fn failure(error: OpenError) -> Failure {
             return Failure::from_error(ExitStatus::NotFound, error)
                 .hint("`osguard key generate` makes a key and its certificate; --cert names another certificate.");
         }
-        OpenError::Decrypt { .. } => {
+        OpenError::Decrypt { .. } | OpenError::Passphrase { .. } => {
             "--passphrase-file or OSGUARD_PASSPHRASE gives the passphrase."
         }
+        OpenError::Read { .. } => return Failure::from_error(ExitStatus::Failure, error),
         OpenError::Unusable { .. } => "`osguard key generate` makes keys that the kernel accepts.",
         _ => return Failure::from_error(ExitStatus::Usage, error),
     };

@@ -7,6 +7,7 @@ use libverity::certificate::Certificate;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::small_file;
 
 /// Which certificates count as trust anchors.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ impl TrustArguments {
     pub(crate) fn anchors(&self, output: &Output) -> Result<Vec<Certificate>, Failure> {
         let mut anchors = Vec::new();
         for path in &self.trust {
-            for file in files(path).map_err(|error| Failure::file(path, error))? {
+            for file in files(path).map_err(|error| Failure::reading(path, error))? {
                 anchors.extend(certificates(&file)?);
             }
         }
@@ -57,7 +58,7 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let contents = std::fs::read(path).map_err(|error| Failure::file(path, error))?;
+    let contents = small_file::read(path)?;
     Certificate::all_from_file_contents(&contents).map_err(|error| {
         Failure::from_error(ExitStatus::Usage, error).context(path.display()).hint(
             "--trust takes certificates in PEM or DER, or directories that hold nothing else.",

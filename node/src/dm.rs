@@ -359,13 +359,13 @@ pub enum DmError {
         source: io::Error,
     },
     /// The kernel has no device mapper.
-    #[error("this kernel has no device mapper ({CONTROL}); load the module `dm_mod`")]
+    #[error("this kernel has no device mapper: {CONTROL} cannot be opened")]
     Unavailable {
         /// The kernel's answer.
         source: io::Error,
     },
     /// The kernel has no dm-verity.
-    #[error("this kernel has no dm-verity; load the module `dm_verity`")]
+    #[error("this kernel has no dm-verity")]
     VerityUnavailable {
         /// The name of the device.
         name: String,

@@ -61,7 +61,7 @@ pub enum PrivilegeError {
         capability: &'static str,
     },
     /// The process is not root.
-    #[error("root is needed, and this process runs as user {user}; try `sudo`")]
+    #[error("root is needed, and this process runs as user {user}")]
     NotRoot {
         /// The effective user.
         user: u32,

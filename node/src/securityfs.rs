@@ -175,7 +175,7 @@ impl PolicyFile {
 #[non_exhaustive]
 pub enum IpeUnavailable {
     /// securityfs is not mounted.
-    #[error("securityfs is not mounted at {directory}; try `mount -t securityfs securityfs {directory}`", directory = directory.display())]
+    #[error("securityfs is not mounted at {directory}", directory = directory.display())]
     NoSecurityfs {
         /// Where it was expected.
         directory: PathBuf,
@@ -183,9 +183,7 @@ pub enum IpeUnavailable {
         source: io::Error,
     },
     /// The kernel runs without IPE.
-    #[error(
-        "this kernel runs without IPE: its security modules are {modules}; it must be built with CONFIG_SECURITY_IPE (Linux 6.12 or later), and `ipe` must be in `lsm=` of its command line if there is one"
-    )]
+    #[error("this kernel runs without IPE: its security modules are {modules}")]
     NotEnabled {
         /// The list of the kernel's security modules.
         modules: String,

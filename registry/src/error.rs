@@ -143,7 +143,7 @@ pub enum Error {
         place: String,
     },
     /// Content does not have the announced length.
-    #[error("{object} has {found_bytes} bytes or more, and {expected_bytes} were announced")]
+    #[error("{object} has {}", size(*found_bytes, *expected_bytes))]
     SizeDiffers {
         /// The content.
         object: String,
@@ -245,6 +245,14 @@ pub enum ErrorKind {
     NotFound,
     /// The request was not clear, or asks for what cannot be done.
     Usage,
+}
+
+fn size(found_bytes: u64, expected_bytes: u64) -> String {
+    // What is too long is not read to its end.
+    if found_bytes > expected_bytes {
+        return format!("more than the {expected_bytes} bytes that were announced");
+    }
+    format!("{found_bytes} bytes, and {expected_bytes} were announced")
 }
 
 fn known_tags(known: &[String]) -> String {

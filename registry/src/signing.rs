@@ -21,8 +21,8 @@ use crate::signatures::{self, Published};
 ///
 /// # Errors
 ///
-/// Returns what is wrong with a layer, or why the signer did not sign; each signature has passed
-/// the kernel's rules.
+/// Returns what is wrong with a layer, that there is none, or why the signer did not sign; each
+/// signature has passed the kernel's rules.
 pub fn sign(
     place: &dyn Place,
     image: &Image,
@@ -30,6 +30,9 @@ pub fn sign(
     signer: &dyn Signer,
     watch: Watch<'_>,
 ) -> Result<SignedImage, SigningError> {
+    if image.layers.is_empty() {
+        return Err(SigningError::NoLayers { image: image.manifest.digest() });
+    }
     let mut seen = BTreeSet::new();
     let mut signatures = Vec::new();
     let mut layers = Vec::new();
@@ -50,7 +53,7 @@ pub fn sign(
 ///
 /// # Errors
 ///
-/// Returns what the place returns; an image without layers cannot be signed.
+/// Returns what the place returns.
 pub fn publish(
     place: &dyn Place,
     signed: &SignedImage,
@@ -79,6 +82,12 @@ pub enum SigningError {
     /// A layer could not be converted.
     #[error(transparent)]
     Conversion(#[from] ConversionError),
+    /// There is nothing to sign.
+    #[error("the image {image} has no layers, and so nothing that could be signed")]
+    NoLayers {
+        /// The digest of the image's manifest.
+        image: Digest,
+    },
     /// The signer did not sign.
     #[error(transparent)]
     Signer(#[from] SignError),

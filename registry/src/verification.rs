@@ -81,8 +81,15 @@ pub struct Verdict {
 
 impl Verdict {
     /// Returns the standing of the image: that of its worst layer.
+    ///
+    /// Where a signature is missing that may have been in an artifact that is unusable, there are
+    /// signatures and none is valid.
     pub fn standing(&self) -> Standing {
-        self.layers.iter().map(JudgedLayer::standing).max().unwrap_or(Standing::NotSigned)
+        match self.layers.iter().map(JudgedLayer::standing).max() {
+            None | Some(Standing::NotSigned) if !self.unusable.is_empty() => Standing::NotTrusted,
+            None => Standing::NotSigned,
+            Some(worst) => worst,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `osguard completions`.
 
+use std::io::{self, Write as _};
+
 use clap::CommandFactory as _;
 
 use crate::exit_status::ExitStatus;
@@ -14,6 +16,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let mut command = crate::args::Arguments::command();
-    clap_complete::generate(arguments.shell, &mut command, "osguard", &mut std::io::stdout());
+    // In one piece: the generator panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "osguard", &mut script);
+    io::stdout().write_all(&script).map_err(|error| {
+        Failure::from_error(ExitStatus::Failure, error).context("standard output")
+    })?;
     Ok(ExitStatus::Done)
 }

@@ -87,9 +87,12 @@ impl Report for SignReport {
                     )?;
                 }
             }
-            let verb = if manifest.already_signed { "Already signed by" } else { "Signed by" };
+            let done = match manifest.already_signed {
+                true => "Signed before, the signatures are in",
+                false => "Signed, the signatures are in",
+            };
             for artifact in &manifest.artifacts {
-                writeln!(out, "{verb} {artifact}")?;
+                writeln!(out, "{done} {artifact}")?;
             }
         }
         if self.dry_run {

@@ -21,10 +21,7 @@ pub enum LayerError {
         expected_bytes: u64,
     },
     /// The blob is shorter than its descriptor says.
-    #[error(
-        "the layer's blob has {found_bytes} bytes, and its descriptor says {expected_bytes}: \
-         fetch it again"
-    )]
+    #[error("the layer's blob has {found_bytes} bytes, and its descriptor says {expected_bytes}")]
     BlobTooShort {
         /// The size in the descriptor.
         expected_bytes: u64,
@@ -42,7 +39,7 @@ pub enum LayerError {
         found: Compression,
     },
     /// The archive in the layer is another one than the image's configuration says.
-    #[error("the archive in the layer has the diffID {found}, and the image says {expected}")]
+    #[error("the archive in the layer has the diffID {found} and should have {expected}")]
     DiffId {
         /// The diffID in the image's configuration.
         expected: Digest,
@@ -50,7 +47,7 @@ pub enum LayerError {
         found: Digest,
     },
     /// The layer is encrypted.
-    #[error("a layer of media type {media_type} is encrypted: decrypt the image first")]
+    #[error("a layer of media type {media_type} is encrypted")]
     Encrypted {
         /// The media type in the descriptor.
         media_type: String,
@@ -79,7 +76,7 @@ pub enum LayerError {
         source: io::Error,
     },
     /// The blob is another one than the manifest says.
-    #[error("the layer's blob has the digest {found}, and the manifest says {expected}")]
+    #[error("the layer's blob has the digest {found} and should have {expected}")]
     LayerDigest {
         /// The digest in the descriptor.
         expected: Digest,
@@ -108,8 +105,8 @@ pub enum LayerError {
     },
     /// No layer of a file system has this media type.
     #[error(
-        "media type {media_type:?} is no layer that can be mounted: tar archives, plain or \
-         compressed by gzip or zstd, are"
+        "media type {media_type:?} is not that of a layer: a tar archive, plain or compressed with \
+         gzip or zstd"
     )]
     UnknownMediaType {
         /// The media type in the descriptor.

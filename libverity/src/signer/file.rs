@@ -34,10 +34,10 @@ impl FileSigner {
         certificate: &Path,
         passphrase: Passphrase<'_>,
     ) -> Result<Self, OpenError> {
+        let key_contents = read(key)?;
         let certificate_contents = read(certificate)?;
         let parsed = Certificate::from_file_contents(&certificate_contents)
             .map_err(|source| OpenError::Certificate { path: certificate.to_owned(), source })?;
-        let key_contents = read(key)?;
         Self::from_contents(key, &key_contents, parsed, passphrase)
     }
 

@@ -19,6 +19,9 @@ pub struct Divergence {
 
 impl fmt::Display for Divergence {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return self.kind.fmt(formatter);
+        }
         write!(formatter, "{}: {}", shown(&self.path), self.kind)
     }
 }

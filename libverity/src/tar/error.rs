@@ -21,7 +21,7 @@ pub enum TarError {
         source: io::Error,
     },
     /// The archive is damaged, or would not mean the same to every program that reads it.
-    #[error("tar member {} at byte {offset_bytes}: {reason}", shown(path))]
+    #[error("{}at byte {offset_bytes}: {reason}", member(path))]
     Refused {
         /// Where the member's header, or the first extension header before it, begins.
         offset_bytes: u64,
@@ -223,6 +223,10 @@ pub enum Refusal {
         /// The length of the value.
         value_bytes: usize,
     },
+}
+
+fn member(path: &[u8]) -> String {
+    if path.is_empty() { String::new() } else { format!("tar member {} ", shown(path)) }
 }
 
 /// Shows bytes from an archive in quotes, on one line and without control characters; at most

@@ -95,6 +95,16 @@ impl LayoutMaker {
 
     /// Writes an image for linux/amd64, tags it, and returns the digest of its manifest.
     pub fn image(&mut self, tag: &str, layers: &[LayerSource]) -> Result<String> {
+        self.image_for(("linux", "amd64"), tag, layers)
+    }
+
+    /// Writes an image for a platform, tags it, and returns the digest of its manifest.
+    pub fn image_for(
+        &mut self,
+        (os, architecture): (&str, &str),
+        tag: &str,
+        layers: &[LayerSource],
+    ) -> Result<String> {
         let mut descriptors = Vec::new();
         for layer in layers {
             let path = self.blob_path(&layer.digest);
@@ -109,8 +119,8 @@ impl LayoutMaker {
         let configuration = self.blob(
             CONFIGURATION,
             &json!({
-                "architecture": "amd64",
-                "os": "linux",
+                "architecture": architecture,
+                "os": os,
                 "config": {},
                 "rootfs": { "type": "layers", "diff_ids": diff_ids },
             }),
@@ -132,18 +142,24 @@ impl LayoutMaker {
     }
 
     /// Writes an index of images for these platforms, such as `("linux", "amd64")`, tags it, and
-    /// returns its digest.
+    /// returns its digest. What is for `("unknown", "unknown")` is listed as a statement about an
+    /// image, as BuildKit does it.
     pub fn index(&mut self, tag: &str, images: &[((&str, &str), &str)]) -> Result<String> {
         let mut manifests = Vec::new();
         for ((os, architecture), digest) in images {
             let path = self.blob_path(digest);
             let size = fs::metadata(&path).map_err(crate::Error::io(&path))?.len();
-            manifests.push(json!({
+            let mut entry = json!({
                 "mediaType": MANIFEST,
                 "digest": digest,
                 "size": size,
                 "platform": { "os": os, "architecture": architecture },
-            }));
+            });
+            if *os == "unknown" {
+                entry["annotations"] =
+                    json!({ "vnd.docker.reference.type": "attestation-manifest" });
+            }
+            manifests.push(entry);
         }
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
         self.tagged(tag, INDEX, &index)

@@ -83,7 +83,8 @@ impl Report for GenerateReport {
         if let Some(identifier) = &self.subject_key_identifier {
             writeln!(out, "Key id:       {identifier}")?;
         }
-        writeln!(out, "\n{TRUST}")
+        let name = self.certificate.with_extension("");
+        writeln!(out, "\n{}", TRUST.replace("NAME", &name.display().to_string()))
     }
 }
 
@@ -125,6 +126,9 @@ fn with_ending(name: &Path, ending: &str) -> PathBuf {
 
 fn failure(error: GenerateError) -> Failure {
     match error {
+        GenerateError::Validity => {
+            Failure::from_error(ExitStatus::Usage, error).hint("--days is counted from today.")
+        }
         GenerateError::CommonName { .. } => Failure::from_error(ExitStatus::Usage, error)
             .hint("--subject gives the certificate another name than the file."),
         GenerateError::Create { ref source, .. }
@@ -132,6 +136,10 @@ fn failure(error: GenerateError) -> Failure {
         {
             Failure::from_error(ExitStatus::Usage, error)
                 .hint("A key is never overwritten: choose another name.")
+        }
+        GenerateError::Create { ref source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Failure::from_error(ExitStatus::NotFound, error)
+                .hint("The directory does not exist: make it, or choose another one.")
         }
         _ => Failure::from_error(ExitStatus::Failure, error),
     }

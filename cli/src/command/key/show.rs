@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::small_file;
 
 /// Explain a certificate, a signature or a signed policy: who, what, and would the kernel take it
 #[derive(Debug, clap::Args)]
@@ -108,7 +109,7 @@ impl CertificateReport {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let path = &arguments.file;
-    let bytes = std::fs::read(path).map_err(|error| Failure::file(path, error))?;
+    let bytes = small_file::read(path)?;
     let contents = explain(path, &bytes)?;
     if let Contents::RootHashSignature { .. } = contents
         && bytes.len() > MAX_ROOT_HASH_SIGNATURE_BYTES

@@ -5,14 +5,14 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use libverity::digest::{Digest, RootHash};
-use libverity::layer::{ExpectedLayer, ImageFile, Profile, convert};
+use libverity::layer::{ExpectedLayer, ImageFile, LayerError, Profile, convert};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use crate::conversion::warn_of_divergences;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::new_file::NewFile;
 use crate::output::{Output, Report};
 
 /// Turn a layer into an EROFS image with its hash tree
@@ -83,19 +83,18 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     };
     let (layer, size_bytes) = open(&arguments.layer)?;
     let progress = output.progress();
-    let layer = progress.reading(&arguments.layer.display().to_string(), size_bytes, layer);
+    let layer = progress.reading(&shown(&arguments.layer), size_bytes, layer);
 
-    let failed = |error| Failure::file(&arguments.image, error);
-    let directory = match arguments.image.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let beside = NamedTempFile::new_in(directory).map_err(failed)?;
-    let mut sink = ImageFile::new(beside.as_file()).map_err(failed)?;
-    let converted = convert(layer, &expected, &[arguments.profile], &mut sink)
-        .map_err(|error| Failure::from(error).context(arguments.layer.display()))?;
-    beside.as_file().sync_all().map_err(failed)?;
-    beside.persist(&arguments.image).map_err(|error| failed(error.error))?;
+    let unwritable = |error| Failure::writing(&arguments.image, error);
+    let image = NewFile::create(&arguments.image).map_err(unwritable)?;
+    let mut sink = ImageFile::new(image.file()).map_err(unwritable)?;
+    let converted = convert(layer, &expected, &[arguments.profile], &mut sink).map_err(
+        |error| match error {
+            LayerError::Write { source } => unwritable(source),
+            error => Failure::from(error).context(shown(&arguments.layer)),
+        },
+    )?;
+    image.complete().map_err(unwritable)?;
 
     warn_of_divergences(&converted.divergences, output);
     for built in converted.images {
@@ -119,10 +118,28 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
 
 /// Opens the layer; returns it with its size, which is 0 where it is not known before the end.
 fn open(path: &Path) -> Result<(Box<dyn Read>, u64), Failure> {
-    if path == Path::new("-") {
+    if is_standard_input(path) {
         return Ok((Box::new(io::stdin()), 0));
     }
-    let file = File::open(path).map_err(|error| Failure::file(path, error))?;
-    let size_bytes = file.metadata().map_err(|error| Failure::file(path, error))?.len();
-    Ok((Box::new(file), size_bytes))
+    let unreadable = |error| Failure::reading(path, error);
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()).hint(format!(
+            "`tar -C {} -c . | osguard layer build - IMAGE` makes an image of a directory.",
+            path.display()
+        )));
+    }
+    Ok((Box::new(file), metadata.len()))
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn shown(layer: &Path) -> String {
+    if is_standard_input(layer) {
+        return "standard input".to_owned();
+    }
+    layer.display().to_string()
 }

@@ -130,7 +130,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let failed = |error: LayerFileError| {
         Failure::from_error(ExitStatus::Failure, error).context(path.display())
     };
-    let file = File::open(path).map_err(|error| Failure::file(path, error))?;
+    let file = File::open(path).map_err(|error| Failure::reading(path, error))?;
     let layer = LayerFile::open(file).map_err(failed)?;
     let facts = layer.image().facts();
     let label = path.display().to_string();

@@ -1,5 +1,6 @@
 //! What the errors of the node mean for the exit code, and what to do about them.
 
+use osguard_node::dm::DmError;
 use osguard_node::image_mount::ImageMountError;
 use osguard_node::layer_device::LayerError;
 use osguard_node::probe::PrivilegeError;
@@ -35,6 +36,14 @@ impl From<ProvisionError> for Failure {
 impl From<ImageMountError> for Failure {
     fn from(error: ImageMountError) -> Self {
         match error {
+            ImageMountError::DeviceMapper(DmError::Unavailable { .. })
+            | ImageMountError::Layer {
+                source: LayerError::Device(DmError::VerityUnavailable { .. }),
+                ..
+            } => Self::from_error(ExitStatus::Failure, error).hint(
+                "`modprobe dm_verity` loads it where the kernel has it (CONFIG_DM_VERITY); a \
+                 container needs the host's /dev/mapper.",
+            ),
             ImageMountError::Privilege(error) => privilege(error),
             ImageMountError::Unsigned { .. } => Self::from_error(ExitStatus::NotSigned, error).hint(
                 "`osguard sign` signs an image; --allow-unsigned mounts it as it is, and under an IPE \

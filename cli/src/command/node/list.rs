@@ -46,6 +46,9 @@ impl Report for ListReport {
     const SCHEMA: &'static str = "osguard.node.list.v1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.mounts.is_empty() {
+            writeln!(out, "Nothing of osguard is mounted")?;
+        }
         for mount in &self.mounts {
             let complete = if mount.complete { "" } else { "  INCOMPLETE: unmount it" };
             let mode = if mount.writable { "writable" } else { "read-only" };

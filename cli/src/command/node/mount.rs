@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use libverity::digest::{Digest, RootHash};
 use libverity::layer::Profile;
-use osguard_node::image_mount::{self, MountOptions};
+use osguard_node::image_mount::{self, ImageMountError, MountOptions};
 use osguard_node::image_store::ImageStore;
-use osguard_node::probe::require_root;
+use osguard_node::probe::{device_mapper, require_root};
 use osguard_node::provision::provision;
 use osguard_node::record::UpperRecord;
 use osguard_node::state_directory::StateDirectory;
@@ -29,7 +29,7 @@ use crate::output::{Output, Report};
 /// device.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@DIGEST
+    /// The image: oci:DIR, oci-archive:FILE (- is standard input), with :TAG or @DIGEST
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The directory to mount at; it is made if it does not exist
@@ -94,6 +94,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         _ => Image::choose(place, &found.descriptor, Some(&wanted))?,
     };
 
+    // Before the layers are converted, which takes its time.
+    device_mapper().map_err(ImageMountError::from)?;
     let store = ImageStore::new(&arguments.places.store);
     let progress = output.progress();
     let layers = provision(place, &image, arguments.profile, &store, &watch(&progress))?;

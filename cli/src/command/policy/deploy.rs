@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::small_file;
 
 /// Load a signed policy into the kernel and put it in force
 ///
@@ -57,7 +58,7 @@ impl Report for DeployReport {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let path = &arguments.file;
-    let bytes = super::read(path)?;
+    let bytes = small_file::read(path)?;
     let policy = SignedPolicy::read(bytes).map_err(|error| {
         Failure::from_error(ExitStatus::Usage, error)
             .context(path.display())

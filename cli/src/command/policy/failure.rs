@@ -8,8 +8,18 @@ use crate::failure::Failure;
 
 /// Fails because this kernel has no IPE, or does not show it.
 pub(super) fn unavailable(error: IpeUnavailable) -> Failure {
-    Failure::from_error(ExitStatus::Failure, error)
-        .hint("Linux 6.12 or newer is needed, built with CONFIG_SECURITY_IPE and with ipe among its lsm=.")
+    let hint = match &error {
+        IpeUnavailable::NoSecurityfs { directory, .. } => format!(
+            "`mount -t securityfs securityfs {}` mounts it; a container needs the host's.",
+            directory.display()
+        ),
+        _ => {
+            "Linux 6.12 or newer is needed, built with CONFIG_SECURITY_IPE and, where its command \
+              line has lsm=, with ipe in that list."
+                .to_owned()
+        }
+    };
+    Failure::from_error(ExitStatus::Failure, error).hint(hint)
 }
 
 impl From<DeployError> for Failure {

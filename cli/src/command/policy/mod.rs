@@ -7,7 +7,7 @@ mod sign;
 mod status;
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use clap::Subcommand;
@@ -40,15 +40,6 @@ impl Command {
     }
 }
 
-/// Reads a policy, or a little more than the kernel takes of one.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(READ_LIMIT_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| Failure::file(path, error))?;
-    Ok(bytes)
-}
-
 /// Writes a file that must not exist yet; a policy in use is not overwritten by a slip.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = File::create_new(path).and_then(|mut file| {
@@ -58,11 +49,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     });
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::from_error(ExitStatus::Usage, error)
-            .context(path.display())
+            .context(format!("cannot write {}", path.display()))
             .hint("A policy is never overwritten: choose another name, or remove the file."),
-        _ => Failure::file(path, error),
+        _ => Failure::writing(path, error),
     })
 }
-
-/// The kernel takes 65,535 bytes; what is longer is refused with its length by those who check it.
-const READ_LIMIT_BYTES: u64 = 1 << 20;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use libverity::digest::Digest;
 use libverity::pkcs7::Embedding;
+use osguard_policy::blob::SignedPolicy;
 use osguard_policy::sign::{SignPolicyError, sign};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
 use crate::signing::SigningArguments;
+use crate::small_file;
 
 /// Sign the text of a policy so that the kernel takes it
 ///
@@ -51,14 +53,18 @@ impl Report for SignReport {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let path = &arguments.policy;
-    let text = super::read(path)?;
+    let text = small_file::read(path)?;
     let signer = arguments.signing.signer()?;
     let signed = sign(&text, &*signer, Embedding::Certificate).map_err(|error| {
         let status = match error {
             SignPolicyError::Sign(_) => ExitStatus::Failure,
             _ => ExitStatus::Usage,
         };
-        Failure::from_error(status, error).context(path.display())
+        let failure = Failure::from_error(status, error).context(path.display());
+        match SignedPolicy::read(text.clone()) {
+            Ok(_) => failure.hint("This is a signed policy already; sign its text."),
+            Err(_) => failure,
+        }
     })?;
     let file = arguments.file.clone().unwrap_or_else(|| path.with_extension("p7b"));
     super::write_new(&file, signed.as_bytes())?;

@@ -1,13 +1,13 @@
 //! `osguard verity dump`.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use libverity::verity::{Geometry, HashArea, Header as LeadIn, Superblock};
 use serde::Serialize;
 
 use super::header::Header;
-use super::{device, refused};
+use super::{device, refused, superblock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
@@ -39,21 +39,9 @@ impl Report for DumpReport {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let path = &arguments.hash_device;
-    let mut hash_device = device::open(path)?;
-    let mut bytes = [0; Superblock::BYTES];
-    hash_device
-        .seek(SeekFrom::Start(arguments.hash_offset))
-        .and_then(|_| hash_device.read_exact(&mut bytes))
-        .map_err(|error| Failure::from_error(super::WRONG_PARAMETERS, error))
-        .map_err(|failure| {
-            failure.context(format!("{} is too short for a superblock", path.display()))
-        })?;
-    let superblock = Superblock::parse(&bytes).map_err(refused).map_err(|failure| {
-        failure
-            .context(format!("device {} is not a valid VERITY device", path.display()))
-            .hint("--hash-offset says where the hash area starts if data precede it.")
-    })?;
-    let Superblock { uuid, parameters, data_blocks } = superblock;
+    let hash_device = device::open(path)?;
+    let Superblock { uuid, parameters, data_blocks } =
+        superblock::read(path, &hash_device, arguments.hash_offset)?;
     let geometry = Geometry::new(&parameters, data_blocks).map_err(refused)?;
     let area =
         HashArea::at(arguments.hash_offset, &geometry, LeadIn::Superblock).map_err(refused)?;

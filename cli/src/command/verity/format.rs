@@ -49,6 +49,17 @@ impl Report for FormatReport {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
+    let hash_path = &arguments.hash_device;
+    let is_new = !hash_path.exists();
+    format(arguments, output).inspect_err(|_| {
+        if is_new {
+            // The first error is the one to report.
+            let _ = std::fs::remove_file(hash_path);
+        }
+    })
+}
+
+fn format(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let Arguments { data_device: data_path, hash_device: hash_path, tree: flags, .. } = arguments;
     let parameters = flags.parameters(random_salt()?)?;
     let data_device = device::open(data_path)?;
@@ -59,6 +70,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let block_bytes = u64::from(parameters.data_block_size.bytes());
     let whole_blocks = device::size_bytes(data_path, &data_device)? / block_bytes;
     let data_blocks = flags.data_blocks.unwrap_or(whole_blocks);
+    if data_blocks > whole_blocks {
+        let shorter = format!("it has {whole_blocks} blocks, fewer than --data-blocks says");
+        return Err(device::wrong(data_path, io::Error::other(shorter)));
+    }
     let geometry = Geometry::new(&parameters, data_blocks).map_err(refused)?;
     if is_same && flags.hash_offset < geometry.data_bytes() {
         return Err(Failure::new(WRONG_PARAMETERS, "the data area overlaps with the hash area")

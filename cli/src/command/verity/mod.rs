@@ -5,6 +5,7 @@ mod dump;
 mod format;
 mod header;
 mod parameters;
+mod superblock;
 mod verify;
 
 use std::error::Error;

@@ -13,7 +13,7 @@ use libverity::verity::{
 use serde::Serialize;
 
 use super::parameters::TreeArguments;
-use super::{WRONG_PARAMETERS, device, refused};
+use super::{WRONG_PARAMETERS, device, refused, superblock};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
@@ -105,7 +105,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     if faults == 0 {
         return Ok(ExitStatus::Done);
     }
-    Err(Failure::new(WRONG_PARAMETERS, format!("{faults} blocks are not what the root hash says"))
+    let blocks = if faults == 1 { "1 block is" } else { &format!("{faults} blocks are") };
+    Err(Failure::new(WRONG_PARAMETERS, format!("{blocks} not what the root hash says"))
         .context(format!("verification of {} failed", data_path.display())))
 }
 
@@ -113,7 +114,11 @@ fn root_hash(arguments: &Arguments) -> Result<RootHash, Failure> {
     let text = match (&arguments.root_hash, &arguments.root_hash_file) {
         (Some(text), _) => text.clone(),
         (None, Some(path)) => {
-            std::fs::read_to_string(path).map_err(|error| device::wrong(path, error))?
+            let mut text = String::new();
+            File::open(path)
+                .and_then(|file| file.take(MAX_ROOT_HASH_FILE_BYTES).read_to_string(&mut text))
+                .map_err(|error| device::wrong(path, error))?;
+            text
         }
         (None, None) => String::new(),
     };
@@ -124,7 +129,7 @@ fn root_hash(arguments: &Arguments) -> Result<RootHash, Failure> {
 fn shape(
     arguments: &Arguments,
     data_device: &File,
-    mut hash_device: &File,
+    hash_device: &File,
 ) -> Result<(Parameters, u64), Failure> {
     let flags = &arguments.tree;
     if flags.no_superblock {
@@ -133,13 +138,9 @@ fn shape(
         let whole_blocks = size_bytes / u64::from(parameters.data_block_size.bytes());
         return Ok((parameters, flags.data_blocks.unwrap_or(whole_blocks)));
     }
-    let mut bytes = [0; Superblock::BYTES];
-    hash_device
-        .seek(SeekFrom::Start(flags.hash_offset))
-        .and_then(|_| hash_device.read_exact(&mut bytes))
-        .map_err(|error| device::wrong(&arguments.hash_device, error))?;
-    let superblock = Superblock::parse(&bytes).map_err(refused)?;
-    Ok((superblock.parameters, superblock.data_blocks))
+    let Superblock { parameters, data_blocks, .. } =
+        superblock::read(&arguments.hash_device, hash_device, flags.hash_offset)?;
+    Ok((parameters, data_blocks))
 }
 
 fn describe(fault: &Fault) -> FaultReport {
@@ -157,6 +158,9 @@ fn describe(fault: &Fault) -> FaultReport {
         line: fault.to_string(),
     }
 }
+
+/// Longer than the longest root hash in hexadecimal digits.
+const MAX_ROOT_HASH_FILE_BYTES: u64 = 4096;
 
 /// How many corrupt blocks are described one by one.
 const LISTED_FAULTS: usize = 1000;

@@ -1,0 +1,171 @@
+//! Memory and time that large layers take.
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use osguard_testkit::command::{command, run_with_input};
+use osguard_testkit::image::{TarHeader, TarMaker};
+use osguard_testkit::or_skip;
+
+use crate::environment::Environment;
+
+#[test]
+fn a_layer_of_2_gib_takes_little_memory() {
+    let headers: Vec<_> = (0..LARGE_FILES).map(large_file_header).collect();
+    let content = content();
+    let Some(cost) = build(&|layer| write_files(layer, &headers, &content)) else { return };
+    assert!(cost.peak_memory_bytes <= MEMORY_LIMIT_BYTES, "{cost:?}");
+}
+
+/// A stream of gzip members is one as well, and quicker made than 2 GiB are compressed.
+#[test]
+fn a_compressed_layer_of_2_gib_takes_little_memory() {
+    let compress = |bytes: &[u8]| run_with_input(command("gzip")?.args(["-1", "-n"]), bytes);
+    let headers = (0..LARGE_FILES).map(|number| compress(&large_file_header(number)));
+    let Some(headers) = or_skip(headers.collect::<Result<Vec<_>, _>>()) else { return };
+    let Some(content) = or_skip(compress(&content())) else { return };
+    let Some(cost) = build(&|layer| write_files(layer, &headers, &content)) else { return };
+    assert!(cost.peak_memory_bytes <= MEMORY_LIMIT_BYTES, "{cost:?}");
+}
+
+/// More than any image of a distribution has: the files of a full Debian are about 400,000.
+#[test]
+fn a_layer_of_many_files_takes_little_memory() {
+    let write = |layer: &mut dyn Write| {
+        (0..MANY_FILES).try_for_each(|number| {
+            let name = format!("usr/share/{:03}/file-{number}", number / 1000);
+            layer.write_all(&TarMaker::new().file(name, &[7; 512]).unfinished())
+        })
+    };
+    let Some(cost) = build(&write) else { return };
+    assert!(cost.peak_memory_bytes <= MEMORY_LIMIT_BYTES, "{cost:?}");
+}
+
+#[test]
+fn files_of_one_directory_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| tar.file(format!("file-{number}"), b""));
+}
+
+#[test]
+fn files_in_directories_of_their_own_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| tar.file(format!("{number}/file"), b""));
+}
+
+#[test]
+fn files_with_long_names_cost_the_same_each() {
+    let name = "name".repeat(50);
+    grows_with_the_number_of(&|tar, number| tar.file(format!("{name}{number}"), b""));
+}
+
+#[test]
+fn hard_links_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| match number {
+        0 => tar.file("0", b"linked"),
+        _ => tar.hard_link(number.to_string(), (number - 1).to_string()),
+    });
+}
+
+#[test]
+fn symlinks_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| tar.symlink(number.to_string(), "target"));
+}
+
+#[test]
+fn attributes_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| {
+        let value = number.to_string();
+        tar.pax(&[("SCHILY.xattr.user.number", value.as_bytes())]).file(&value, b"")
+    });
+}
+
+#[test]
+fn files_that_replace_others_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| match number % 3 {
+        0 => tar.file("changing", b""),
+        1 => tar.directory("changing", 0o755),
+        _ => tar.file(format!("changing/{number}"), b""),
+    });
+}
+
+#[test]
+fn whiteouts_cost_the_same_each() {
+    grows_with_the_number_of(&|tar, number| match number % 2 {
+        0 => tar.file(format!("file-{number}"), b""),
+        _ => tar.file(format!(".wh.file-{}", number - 1), b""),
+    });
+}
+
+/// Checks that four times the members take at most eight times the time and memory.
+///
+/// What grows with the square of their number takes sixteen times as much. The time is that of the
+/// processor, which no other process spends; counting instructions would be better still, but a
+/// virtual machine seldom has the counters.
+#[track_caller]
+fn grows_with_the_number_of(add: &dyn Fn(TarMaker, usize) -> TarMaker) {
+    let cost_of = |members: usize| {
+        let tar = (0..members).fold(TarMaker::new(), add).finish();
+        build(&|layer| layer.write_all(&tar))
+    };
+    let Some(few) = cost_of(FEW_MEMBERS) else { return };
+    let Some(many) = cost_of(4 * FEW_MEMBERS) else { return };
+    assert!(many.processor_seconds <= 8.0 * few.processor_seconds.max(0.1), "{few:?}, {many:?}");
+    assert!(many.peak_memory_bytes <= 8 * few.peak_memory_bytes, "{few:?}, {many:?}");
+}
+
+/// Is what it takes to convert a layer.
+#[derive(Debug)]
+struct Cost {
+    processor_seconds: f64,
+    peak_memory_bytes: u64,
+}
+
+/// Builds an image of the layer that `write` writes, in a process of its own.
+fn build(write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Option<Cost> {
+    let environment = Environment::new();
+    let mut time: Command = or_skip(command("time"))?;
+    time.args(["--format", "%U %S %M", "--output", "cost"]);
+    let mut build = environment.wrapped(&time);
+    build.args(["layer", "build", "--quiet", "-", "image"]).stdin(Stdio::piped());
+    let mut child = build.stderr(Stdio::piped()).spawn().unwrap();
+    let written = write(&mut child.stdin.take().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    written.unwrap();
+    let cost = String::from_utf8(environment.read("cost")).unwrap();
+    let cost: Vec<f64> = cost.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let [user_seconds, system_seconds, peak_memory_kib] = cost[..] else { panic!("{cost:?}") };
+    Some(Cost {
+        processor_seconds: user_seconds + system_seconds,
+        peak_memory_bytes: peak_memory_kib as u64 * 1024,
+    })
+}
+
+fn write_files(layer: &mut dyn Write, headers: &[Vec<u8>], content: &[u8]) -> io::Result<()> {
+    for header in headers {
+        layer.write_all(header)?;
+        for _ in 0..LARGE_FILE_BYTES / CONTENT_BYTES {
+            layer.write_all(content)?;
+        }
+    }
+    Ok(())
+}
+
+fn large_file_header(number: usize) -> Vec<u8> {
+    let stated_size_bytes = Some(LARGE_FILE_BYTES as u64);
+    let header = TarHeader { stated_size_bytes, ..TarHeader::file(format!("large-{number}")) };
+    TarMaker::new().entry(header, b"").unfinished()
+}
+
+/// Makes a piece that is mostly zero, so that the image takes little of the disk.
+fn content() -> Vec<u8> {
+    let mut content = vec![0; CONTENT_BYTES];
+    content[..4096].fill(7);
+    content
+}
+
+const MEMORY_LIMIT_BYTES: u64 = 256 << 20;
+const LARGE_FILES: usize = 8;
+const LARGE_FILE_BYTES: usize = 256 << 20;
+const CONTENT_BYTES: usize = 1 << 20;
+const MANY_FILES: usize = 400_000;
+const FEW_MEMBERS: usize = 20_000;

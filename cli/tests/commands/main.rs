@@ -1,0 +1,17 @@
+//! What every command prints, changes and returns, in an environment that holds nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
+
+mod bad_input;
+mod environment;
+mod fixtures;
+mod help;
+mod keys;
+mod layers;
+mod limits;
+mod nodes;
+mod policies;
+mod signing;
+mod usage;
+mod verifying;
+mod verity;

@@ -1,0 +1,143 @@
+//! `osguard node`, as far as it comes without devices; the rest is tested in a virtual machine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use osguard_testkit::{command, or_skip};
+
+use crate::environment::Environment;
+use crate::fixtures::{image, index};
+
+#[test]
+fn nothing_is_mounted_on_a_new_node() {
+    let environment = Environment::new();
+    assert_snapshot!(environment.run(["node", "list"]), @"Nothing of osguard is mounted");
+    assert_snapshot!(environment.run(["node", "list", "--output", "json"]), @r#"
+    {
+      "schema": "osguard.node.list.v1",
+      "mounts": []
+    }
+    "#);
+    assert!(!environment.files().keys().any(|path| path.ends_with("state")));
+}
+
+/// As the user nobody, who can run the program where he finds it.
+#[test]
+fn root_is_needed() {
+    let environment = Environment::with_keys();
+    image(&environment);
+    let Some(setpriv) = nobody(&environment) else { return };
+    let as_nobody =
+        |arguments: &[&str]| environment.refuses(environment.wrapped(&setpriv).args(arguments));
+    assert_snapshot!(as_nobody(&["node", "mount", "oci:image:v1", "target"]), @"
+    --- standard error ---
+    Error: root is needed, and this process runs as user 65534
+    Hint: Mounting needs root: run the command with sudo, or in a privileged container.
+    --- exit code 1 ---
+    ");
+    assert_snapshot!(as_nobody(&["node", "unmount", "target"]), @"
+    --- standard error ---
+    Error: root is needed, and this process runs as user 65534
+    Hint: Mounting needs root: run the command with sudo, or in a privileged container.
+    --- exit code 1 ---
+    ");
+}
+
+#[test]
+fn files_that_may_not_be_read_are_named() {
+    let environment = Environment::with_keys();
+    image(&environment);
+    environment.run(["policy", "new", "policy"]).done();
+    let Some(setpriv) = nobody(&environment) else { return };
+    let as_nobody =
+        |arguments: &[&str]| environment.refuses(environment.wrapped(&setpriv).args(arguments));
+    fs::set_permissions(environment.path("alice.key"), PermissionsExt::from_mode(0o600)).unwrap();
+    assert_snapshot!(as_nobody(&["sign", "oci:image:v1", "--key", "alice.key"]), @"
+    --- standard error ---
+    Error: alice.key: it cannot be read: Permission denied (os error 13)
+    --- exit code 1 ---
+    ");
+    assert_snapshot!(as_nobody(&["policy", "new", "new"]), @"
+    --- standard error ---
+    Error: cannot write new: Permission denied (os error 13)
+    --- exit code 1 ---
+    ");
+    assert_snapshot!(as_nobody(&["key", "generate", "new", "--kind", "ec-p256"]), @"
+    --- standard error ---
+    Error: new.key: it could not be created: Permission denied (os error 13)
+    --- exit code 1 ---
+    ");
+}
+
+#[test]
+fn images_that_are_not_there_are_not_mounted() {
+    let environment = Environment::new();
+    if !environment.is_root() {
+        return osguard_testkit::skip("root");
+    }
+    index(&environment);
+    let mount = |arguments: &[&str]| {
+        environment.refused(["node", "mount"].iter().chain(arguments).chain(&["target"]))
+    };
+    assert_snapshot!(mount(&["oci:nothing"]), @"
+    --- standard error ---
+    Error: oci:nothing does not exist
+    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    --- exit code 3 ---
+    ");
+    assert_snapshot!(mount(&["oci:image:v2"]), @"
+    --- standard error ---
+    Error: oci:image has no image with the tag v2; it has: amd64, arm64, statement, multi
+    --- exit code 3 ---
+    ");
+    assert_snapshot!(mount(&["oci:image:multi", "--platform", "linux/s390x"]), @"
+    --- standard error ---
+    Error: sha256:163963be02d87e1dbc4fad07e7a68a8f05b1823484f92583feb9cc4f471c382d in oci:image has no image for linux/s390x; it has: linux/amd64, linux/arm64
+    --- exit code 3 ---
+    ");
+}
+
+/// Layers may take minutes to convert; that there is no device mapper is known before.
+#[test]
+fn a_kernel_without_device_mapper_is_found_out_first() {
+    let environment = Environment::new();
+    index(&environment);
+    let hide = "[ ! -e /dev/mapper ] || mount -t tmpfs tmpfs /dev/mapper";
+    let Some(mut mount) = environment.unshared(hide, "true") else { return };
+    mount.args(["node", "mount", "oci:image:multi", "target", "--platform", "linux/arm64"]);
+    let before = environment.files();
+    let Some(ran) = environment.in_namespace(&mut mount) else { return };
+    assert_snapshot!(ran, @"
+    --- standard error ---
+    Error: this kernel has no device mapper: /dev/mapper/control cannot be opened: No such file or directory (os error 2)
+    Hint: `modprobe dm_verity` loads it where the kernel has it (CONFIG_DM_VERITY); a container needs the host's /dev/mapper.
+    --- exit code 1 ---
+    ");
+    assert_eq!(environment.files(), before);
+}
+
+#[test]
+fn unmounting_what_is_not_mounted_is_no_failure() {
+    let environment = Environment::new();
+    if !environment.is_root() {
+        return osguard_testkit::skip("root");
+    }
+    assert_snapshot!(environment.run(["node", "unmount", "target"]), @"Nothing of osguard is mounted at target");
+}
+
+/// Returns the program that becomes the user nobody, if this test can become another user.
+fn nobody(environment: &Environment) -> Option<Command> {
+    let mut setpriv = or_skip(command::command("setpriv"))?;
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    if !environment.is_root() {
+        osguard_testkit::skip("root, to become another user");
+        return None;
+    }
+    if environment.ran(environment.wrapped(&setpriv).arg("version")).code != 0 {
+        osguard_testkit::skip("a build directory that other users can reach");
+        return None;
+    }
+    Some(setpriv)
+}

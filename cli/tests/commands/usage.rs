@@ -1,0 +1,229 @@
+//! What somebody sees who mistypes.
+
+use insta::assert_snapshot;
+
+use crate::environment::Environment;
+
+#[test]
+fn a_mistyped_command_is_told_from_the_one_that_was_meant() {
+    let environment = Environment::new();
+    assert_snapshot!(environment.run(["sing"]), @"
+    --- standard error ---
+    error: unrecognized subcommand 'sing'
+
+      tip: a similar subcommand exists: 'sign'
+
+    Usage: osguard [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+    assert_snapshot!(environment.run(["key", "generat", "alice"]), @"
+    --- standard error ---
+    error: unrecognized subcommand 'generat'
+
+      tip: a similar subcommand exists: 'generate'
+
+    Usage: osguard key [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+    assert_snapshot!(environment.run(["sign", "oci:image", "--keys", "alice.key"]), @"
+    --- standard error ---
+    error: unexpected argument '--keys' found
+
+      tip: a similar argument exists: '--key'
+
+    Usage: osguard sign --key <FILE> <IMAGE>
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let environment = Environment::new();
+    assert_snapshot!(environment.run(["sign"]), @"
+    --- standard error ---
+    error: the following required arguments were not provided:
+      --key <FILE>
+      <IMAGE>
+
+    Usage: osguard sign --key <FILE> <IMAGE>
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+    assert_snapshot!(environment.run(["verify", "oci:image"]), @"
+    --- standard error ---
+    error: the following required arguments were not provided:
+      --trust <FILE|DIR>
+
+    Usage: osguard verify --trust <FILE|DIR> <IMAGE>
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+    assert_eq!(environment.run(["key"]).code, 2);
+    assert_eq!(environment.run::<&str>([]).code, 2);
+}
+
+#[test]
+fn wrong_values_are_named_with_the_right_ones() {
+    let environment = Environment::new();
+    assert_snapshot!(environment.run(["version", "--output", "jsn"]), @"
+    --- standard error ---
+    error: invalid value 'jsn' for '--output <FORMAT>'
+      [possible values: json, text]
+
+      tip: a similar value exists: 'json'
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+    assert_snapshot!(environment.run(["sign", "oci:a", "--key", "k", "--profile", "full"]), @r#"
+    --- standard error ---
+    error: invalid value 'full' for '--profile <NAME>': there is no profile "full", only containerd-full-v1 and diffid-full-v1
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["inspect", "oci:a", "--platform", "linux"]), @r#"
+    --- standard error ---
+    error: invalid value 'linux' for '--platform <PLATFORM>': "linux" is not a platform; write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["layer", "build", "a", "b", "--diff-id", "md5:0"]), @r#"
+    --- standard error ---
+    error: invalid value 'md5:0' for '--diff-id <DIGEST>': "md5:0" does not start with `sha256:`, the only digest algorithm supported
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["policy", "new", "--revoke", "root"]), @r#"
+    --- standard error ---
+    error: invalid value 'root' for '--revoke <ROOT_HASH>': "root" is not a root hash: 40 to 128 hexadecimal digits are expected
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["policy", "new", "--policy-version", "1.0"]), @r#"
+    --- standard error ---
+    error: invalid value '1.0' for '--policy-version <MAJOR.MINOR.REVISION>': the version "1.0" does not have three parts, as in 1.0.7
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["policy", "new", "--name", "a b"]), @r#"
+    --- standard error ---
+    error: invalid value 'a b' for '--name <NAME>': "a b" cannot name a policy here: a letter or digit is needed, then at most 63 letters, digits, `_`, `.` or `-`
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    "#);
+}
+
+/// veritysetup ends with 1 where the other commands end with 2.
+#[test]
+fn verity_keeps_the_exit_code_of_veritysetup() {
+    let environment = Environment::new();
+    assert_eq!(environment.run(["verity", "fromat"]).code, 1);
+    assert_eq!(environment.run(["--output", "json", "verity", "fromat"]).code, 1);
+    assert_eq!(environment.run(["layer", "verity"]).code, 2);
+}
+
+#[test]
+fn failures_are_json_where_results_are() {
+    let environment = Environment::new();
+    assert_snapshot!(environment.run(["--output=json", "sing"]), @r#"
+    --- standard error ---
+    {
+      "schema": "osguard.failure.v1",
+      "error": "unrecognized subcommand 'sing'",
+      "hints": [
+        "a similar subcommand exists: 'sign'",
+        "Usage: osguard [OPTIONS] <COMMAND>",
+        "For more information, try '--help'."
+      ],
+      "exit_code": 2
+    }
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["sign", "--output", "json"]), @r#"
+    --- standard error ---
+    {
+      "schema": "osguard.failure.v1",
+      "error": "the following required arguments were not provided: --key <FILE> <IMAGE>",
+      "hints": [
+        "Usage: osguard sign --key <FILE> --output <FORMAT> <IMAGE>",
+        "For more information, try '--help'."
+      ],
+      "exit_code": 2
+    }
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.run(["inspect", "oci:nothing", "--output", "json"]), @r#"
+    --- standard error ---
+    {
+      "schema": "osguard.failure.v1",
+      "error": "oci:nothing does not exist",
+      "hints": [
+        "An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`."
+      ],
+      "exit_code": 3
+    }
+    --- exit code 3 ---
+    "#);
+}
+
+#[test]
+fn quiet_prints_errors_only() {
+    let environment = Environment::with_keys();
+    assert_eq!(environment.run(["version", "--quiet"]).done(), "");
+    assert_snapshot!(environment.run(["-q", "key", "show", "nothing"]), @"
+    --- standard error ---
+    Error: cannot read nothing: No such file or directory (os error 2)
+    --- exit code 3 ---
+    ");
+    assert_snapshot!(environment.run(["version", "-qv"]), @"
+    --- standard error ---
+    error: the argument '--quiet' cannot be used with '--verbose'
+
+    Usage: osguard version --quiet
+
+    For more information, try '--help'.
+    --- exit code 2 ---
+    ");
+}
+
+#[test]
+fn references_that_name_no_image_are_explained() {
+    let environment = Environment::new();
+    for (reference, expected) in [
+        ("", "names no registry"),
+        ("image", "names no registry"),
+        ("oci:", "names no path"),
+        ("oci:image:", "empty tag"),
+        ("oci:image@sha256:12", "digest"),
+        ("docker://registry.example/app", "docker"),
+    ] {
+        let ran = environment.refused(["inspect", reference]);
+        assert_eq!(ran.code, 2, "{ran}");
+        assert!(ran.stderr.contains(expected), "{ran}");
+    }
+    assert_snapshot!(environment.refused(["inspect", "image"]), @r#"
+    --- standard error ---
+    Error: image reference "image" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; for a layout directory write `oci:DIR`
+    Hint: Images are named oci:DIR, oci:DIR:TAG, oci:DIR@sha256:… or oci-archive:FILE:TAG.
+    --- exit code 2 ---
+    "#);
+    assert_snapshot!(environment.refused(["inspect", "registry.example/app"]), @"
+    --- standard error ---
+    Error: registry.example/app:latest: registries cannot be used yet; take a layout directory (oci:DIR) or an archive (oci-archive:FILE)
+    --- exit code 2 ---
+    ");
+}
