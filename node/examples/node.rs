@@ -56,7 +56,7 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         ["list"] => {
             for mount in image_mount::list(&state)? {
                 let target = mount.record.target.display();
-                println!("{target} {} {}", mount.record.layers.len(), mount.complete);
+                println!("{target} {} {:?}", mount.record.layers.len(), mount.state);
             }
         }
         ["gc"] => println!("{:?}", image_mount::collect_garbage(&state)?),

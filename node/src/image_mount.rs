@@ -19,7 +19,8 @@ use libverity::digest::RootHash;
 use crate::dm::{DeviceMapper, DmError};
 use crate::layer_device::{LayerError, LayerImage, mount_layer, remove_layer};
 use crate::mount::{LOWER_LIMIT, MountError, Overlay, Upper, mount_overlay, unmount as detach};
-use crate::mount_table::{MountTable, MountTableError};
+use crate::mount_namespace::{MountNamespace, MountNamespaceError};
+use crate::mount_table::{Mount, MountTable, MountTableError};
 use crate::probe::{PrivilegeError, require_root};
 use crate::record::{LayerName, MountRecord, Phase, SCHEMA, UpperRecord};
 use crate::state_directory::{LockedState, StateDirectory, StateError};
@@ -57,6 +58,7 @@ pub fn mount(
         schema: SCHEMA.to_owned(),
         target,
         target_created,
+        mount_namespace: MountNamespace::current()?,
         phase: Phase::Mounting,
         layers: layers.iter().map(|layer| layer.record()).collect(),
         upper: options.upper.clone(),
@@ -79,12 +81,14 @@ pub fn mount(
 ///
 /// # Errors
 ///
-/// Fails with [`MountError::Busy`] while a process works in the mount; the record stays then, and a later call goes on.
+/// Fails with [`MountError::Busy`] while a process works in the mount, and when something else is mounted over it; the
+/// record stays then, and a later call goes on. Fails also for a mount of another mount namespace.
 pub fn unmount(state: &StateDirectory, target: &Path) -> Result<Unmounted, ImageMountError> {
     require_root()?;
     let locked = state.lock()?;
     let target = resolve(target)?;
     match locked.record(&target)? {
+        Some(record) if is_elsewhere(&record)? => Err(ImageMountError::Elsewhere { target }),
         Some(record) => tear_down(&locked, &record),
         None => {
             // A process may have been killed before its record had its name.
@@ -103,10 +107,14 @@ pub fn list(state: &StateDirectory) -> Result<Vec<ListedMount>, ImageMountError>
     let table = MountTable::read()?;
     let records = state.records()?;
     let listed = records.into_iter().map(|record| {
-        let complete = is_complete(&record, &table);
-        ListedMount { record, complete }
+        let state = match is_elsewhere(&record)? {
+            true => MountState::Elsewhere,
+            false if is_complete(&record, &table) => MountState::Complete,
+            false => MountState::Incomplete,
+        };
+        Ok(ListedMount { record, state })
     });
-    Ok(listed.collect())
+    listed.collect()
 }
 
 /// Removes what killed processes left behind: unfinished mounts, and layers that no mount uses.
@@ -159,8 +167,19 @@ impl Unmounted {
 pub struct ListedMount {
     /// What is written down about it.
     pub record: MountRecord,
-    /// Whether it is mounted as written; otherwise its process died over it, or somebody took it apart by hand.
-    pub complete: bool,
+    /// Whether it is there.
+    pub state: MountState,
+}
+
+/// Says whether a mount is there as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountState {
+    /// It is.
+    Complete,
+    /// It is seen by the processes of another mount namespace only.
+    Elsewhere,
+    /// The process that made it died over it, or somebody took it apart by hand; unmounting removes what is left.
+    Incomplete,
 }
 
 /// Says why an image is not mounted, or still is.
@@ -173,9 +192,23 @@ pub enum ImageMountError {
         /// Where.
         target: PathBuf,
     },
+    /// Something else is mounted over the image.
+    #[error("a {file_system} is mounted over the image at {target}; unmount that first", target = target.display())]
+    Covered {
+        /// Where.
+        target: PathBuf,
+        /// The type of what is mounted over it.
+        file_system: String,
+    },
     /// The device mapper cannot be used.
     #[error(transparent)]
     DeviceMapper(#[from] DmError),
+    /// The mount is not this namespace's.
+    #[error("the image at {target} is mounted in another mount namespace; unmount it there, with `nsenter`", target = target.display())]
+    Elsewhere {
+        /// Where.
+        target: PathBuf,
+    },
     /// A layer cannot be verified or mounted.
     #[error("cannot mount the layer with the root hash {name}")]
     Layer {
@@ -193,6 +226,9 @@ pub enum ImageMountError {
     /// The overlay cannot be mounted or unmounted.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// The mount namespace cannot be found out.
+    #[error(transparent)]
+    MountNamespace(#[from] MountNamespaceError),
     /// The table of mounts cannot be read.
     #[error(transparent)]
     MountTable(#[from] MountTableError),
@@ -299,11 +335,18 @@ fn build(
 
 /// Removes all that the record lists and no other record does, in the reverse order, and then the record.
 fn tear_down(locked: &LockedState, record: &MountRecord) -> Result<Unmounted, ImageMountError> {
-    let source = record.overlay_source();
-    while MountTable::read()?
-        .at(&record.target)
-        .is_some_and(|mount| mount.file_system == "overlay" && mount.source == *source)
-    {
+    loop {
+        let table = MountTable::read()?;
+        if !table.stacked_at(&record.target).any(|mount| is_overlay_of(record, mount)) {
+            break;
+        }
+        if let Some(cover) = table.at(&record.target).filter(|mount| !is_overlay_of(record, mount))
+        {
+            return Err(ImageMountError::Covered {
+                target: record.target.clone(),
+                file_system: cover.file_system.clone(),
+            });
+        }
         detach(&record.target)?;
     }
     let others: Vec<_> = locked
@@ -354,7 +397,7 @@ fn recover(locked: &LockedState, wanted: Option<&Path>) -> Result<Vec<Unmounted>
     let table = MountTable::read()?;
     let mut removed = Vec::new();
     for record in locked.directory().records()? {
-        if is_complete(&record, &table) {
+        if is_complete(&record, &table) || is_elsewhere(&record)? {
             continue;
         }
         match tear_down(locked, &record) {
@@ -366,12 +409,22 @@ fn recover(locked: &LockedState, wanted: Option<&Path>) -> Result<Vec<Unmounted>
     Ok(removed)
 }
 
-/// Tells whether the mount is there as its record says.
+/// Tells whether the mount is there as its record says, be it under something else.
 fn is_complete(record: &MountRecord, table: &MountTable) -> bool {
-    let source = record.overlay_source();
-    let overlay = table.at(&record.target);
     record.phase == Phase::Mounted
-        && overlay.is_some_and(|mount| mount.file_system == "overlay" && mount.source == *source)
+        && table.stacked_at(&record.target).any(|mount| is_overlay_of(record, mount))
+}
+
+fn is_overlay_of(record: &MountRecord, mount: &Mount) -> bool {
+    mount.file_system == "overlay" && mount.source == *record.overlay_source()
+}
+
+/// Tells whether the mount belongs to another mount namespace that still lives; here, nothing of it can be seen.
+///
+/// To remove its directories from here would unmount them there.
+fn is_elsewhere(record: &MountRecord) -> Result<bool, MountNamespaceError> {
+    let namespace = record.mount_namespace;
+    Ok(namespace != MountNamespace::current()? && namespace.is_alive())
 }
 
 /// Finds layers, mounted or as devices, that no record lists.
@@ -516,7 +569,7 @@ mod tests {
             std::fs::create_dir(state.layer(&layer.name())).unwrap();
         }
         drop(locked);
-        assert!(list(&state).unwrap().iter().all(|mount| !mount.complete));
+        assert!(list(&state).unwrap().iter().all(|mount| mount.state == MountState::Incomplete));
 
         let unmounted = unmount(&state, &target).unwrap();
         assert_eq!(unmounted.layers, [unfinished.layers[0].name()]);

@@ -27,6 +27,7 @@ pub mod keyring;
 pub mod layer_device;
 pub mod loop_device;
 pub mod mount;
+pub mod mount_namespace;
 pub mod mount_table;
 pub mod probe;
 pub mod provision;

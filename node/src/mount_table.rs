@@ -28,9 +28,9 @@ impl MountTable {
         self.0.iter().rev().find(|mount| mount.mount_point == mount_point)
     }
 
-    /// Lists all mounts.
-    pub fn mounts(&self) -> &[Mount] {
-        &self.0
+    /// Lists all mounts that are stacked at `mount_point`, the lowest first.
+    pub fn stacked_at(&self, mount_point: &Path) -> impl Iterator<Item = &Mount> {
+        self.0.iter().filter(move |mount| mount.mount_point == mount_point)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, MountTableError> {
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(mount.file_system, "overlay");
         assert_eq!(mount.source, "osguard\t1");
         assert_eq!(mount.device, DeviceNumber { major: 0, minor: 31 });
+        assert_eq!(table.stacked_at(Path::new("/a b")).count(), 2);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use libverity::digest::{Digest, RootHash};
 use serde::{Deserialize, Serialize};
 
+use crate::mount_namespace::MountNamespace;
+
 /// Describes all that a mounted image consists of, so that whoever reads it can take it apart.
 ///
 /// Its file is written with the phase [`Phase::Mounting`] before anything is made, and rewritten with
@@ -20,6 +22,8 @@ pub struct MountRecord {
     pub target: PathBuf,
     /// Whether the directory `target` was made for this mount and goes with it.
     pub target_created: bool,
+    /// Who sees the mount.
+    pub mount_namespace: MountNamespace,
     /// How far the mount came.
     pub phase: Phase,
     /// The layers, the bottom one first.
@@ -149,6 +153,7 @@ pub(crate) mod tests {
             schema: SCHEMA.to_owned(),
             target: target.to_owned(),
             target_created: true,
+            mount_namespace: MountNamespace::current().unwrap(),
             phase: Phase::Mounting,
             layers: vec![
                 LayerRecord {

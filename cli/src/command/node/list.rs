@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use libverity::digest::RootHash;
-use osguard_node::image_mount;
+use osguard_node::image_mount::{self, MountState};
 use osguard_node::state_directory::StateDirectory;
 use serde::Serialize;
 
@@ -28,8 +28,8 @@ struct ListReport {
 #[derive(Serialize)]
 struct MountReport {
     target: PathBuf,
-    /// Whether all of it is mounted as it was written down.
-    complete: bool,
+    /// `complete`, `incomplete`, or `elsewhere`: in another mount namespace.
+    state: &'static str,
     writable: bool,
     /// From the bottom up.
     layers: Vec<LayerReport>,
@@ -50,9 +50,13 @@ impl Report for ListReport {
             writeln!(out, "Nothing of osguard is mounted")?;
         }
         for mount in &self.mounts {
-            let complete = if mount.complete { "" } else { "  INCOMPLETE: unmount it" };
+            let state = match mount.state {
+                "incomplete" => "  INCOMPLETE: unmount it",
+                "elsewhere" => "  in another mount namespace",
+                _ => "",
+            };
             let mode = if mount.writable { "writable" } else { "read-only" };
-            writeln!(out, "{}  {mode}{complete}", mount.target.display())?;
+            writeln!(out, "{}  {mode}{state}", mount.target.display())?;
             for layer in &mount.layers {
                 let signed = if layer.signed { "signed" } else { "NOT SIGNED" };
                 writeln!(out, "  root hash {}  {signed}", layer.root_hash)?;
@@ -68,7 +72,11 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         .into_iter()
         .map(|mount| MountReport {
             target: mount.record.target,
-            complete: mount.complete,
+            state: match mount.state {
+                MountState::Complete => "complete",
+                MountState::Elsewhere => "elsewhere",
+                MountState::Incomplete => "incomplete",
+            },
             writable: mount.record.upper.is_some(),
             layers: mount
                 .record
