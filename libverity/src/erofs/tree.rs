@@ -254,6 +254,7 @@ impl Tree {
         inode.mtime = entry.mtime;
         if inode.links == 0 {
             inode.links = DIRECTORY_LINKS;
+            self.divergences.record(&entry.path, DivergenceKind::DirectoryAnnouncedAgain);
         }
         self.push_xattrs(id, entry)
     }

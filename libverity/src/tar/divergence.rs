@@ -32,6 +32,9 @@ impl fmt::Display for Divergence {
 pub enum DivergenceKind {
     /// A time before 1970 in base 256; 1.8 fails.
     BinaryNegativeTime,
+    /// A directory announced again after two of the directories in it were replaced; 1.8 writes `.`
+    /// and `..` twice.
+    DirectoryAnnouncedAgain,
     /// A directory in place of a hard link to a file of another directory; 1.8 gives it a wrong
     /// parent.
     DirectoryReplacesHardLink,
@@ -49,6 +52,8 @@ pub enum DivergenceKind {
     LongPaxHeader,
     /// No two zero blocks at the end; 1.8 fails.
     MissingEndMarker,
+    /// The root directory under a name of slashes alone; 1.8 crashes.
+    RootNamedBySlash,
     /// A time within the first second of 1970; 1.8 stores it, 1.9 stores zero.
     SubsecondEpoch,
     /// An attribute outside `user.`, `trusted.`, `security.` and the two ACLs; 1.8 drops it.
@@ -61,6 +66,9 @@ impl fmt::Display for DivergenceKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::BinaryNegativeTime => "time before 1970 in base 256",
+            Self::DirectoryAnnouncedAgain => {
+                "directory announced again after directories in it were replaced"
+            }
             Self::DirectoryReplacesHardLink => "directory in place of a hard link",
             Self::EmptyPaxValue => "PAX record with an empty value",
             Self::FractionalTime => "modification time with a fraction of a second",
@@ -69,6 +77,7 @@ impl fmt::Display for DivergenceKind {
             Self::LinkToItself => "hard link to itself",
             Self::LongPaxHeader => "PAX header longer than 32 KiB",
             Self::MissingEndMarker => "no two zero blocks at the end of the archive",
+            Self::RootNamedBySlash => "root directory under the name /",
             Self::SubsecondEpoch => "modification time within the first second of 1970",
             Self::UnknownXattrNamespace => "extended attribute in an unknown namespace",
             Self::XattrOrder => "extended attributes that are not sorted by name",

@@ -261,6 +261,9 @@ impl<R: Read> TarReader<R> {
         {
             record(DivergenceKind::LargeMinorNumber);
         }
+        if entry.path.is_empty() {
+            record(DivergenceKind::RootNamedBySlash);
+        }
         if entry.mtime.seconds == 0 && entry.mtime.nanoseconds != 0 {
             record(DivergenceKind::SubsecondEpoch);
         }
