@@ -59,5 +59,5 @@ pub use superblock::{ImageFacts, SuperblockError};
 pub use writer::Writer;
 pub use xattr::XattrError;
 
-/// The most names that one image may have: 16 Mi, which take about 5 GiB of memory.
+/// The most names that one image may have: 16 Mi, which take about 4 GiB of memory.
 pub const MAX_NAMES: usize = 1 << 24;

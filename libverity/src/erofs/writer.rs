@@ -16,7 +16,8 @@ use crate::tar::Entry;
 /// the order of the archive, from block 1 on, then inodes and directories.
 ///
 /// The blocks go to a [`BlockSink`] while the archive streams by; content is never kept. Memory
-/// grows with the number of names, by some 300 bytes for each.
+/// grows with the number of names, by about 220 bytes for each, twice that for a directory, and with
+/// attributes by twice their length and 200 bytes more.
 ///
 /// ```
 /// use libverity::erofs::Writer;

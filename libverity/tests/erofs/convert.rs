@@ -23,17 +23,27 @@ pub(crate) enum Failure {
 
 /// Makes the image of `archive`, and checks that its blocks come in the order promised.
 pub(crate) fn full_image(archive: impl Read) -> Result<(Vec<u8>, Image), Failure> {
+    full_image_of(&mut TarReader::new(archive))
+}
+
+fn full_image_of(archive: &mut TarReader<impl Read>) -> Result<(Vec<u8>, Image), Failure> {
     let mut bytes = Vec::new();
     let mut sink = ascending(&mut bytes, 4096, 0);
-    let mut archive = TarReader::new(archive);
     let mut writer = Writer::new();
     while let Some(entry) = archive.next_entry()? {
-        writer.add(&entry, &mut archive, &mut sink)?;
+        writer.add(&entry, archive, &mut sink)?;
     }
     let image = writer.finish(&mut sink)?;
     drop(sink);
     complete(&mut bytes, &image);
     Ok((bytes, image))
+}
+
+/// Makes the image of `archive`, and tells whether erofs-utils 1.8 is said to make another.
+pub(crate) fn full_image_and_divergence(archive: impl Read) -> Result<(Vec<u8>, bool), Failure> {
+    let mut archive = TarReader::new(archive);
+    let (bytes, image) = full_image_of(&mut archive)?;
+    Ok((bytes, !archive.divergences().is_empty() || !image.divergences().is_empty()))
 }
 
 /// Makes the image that points into `archive`, likewise.

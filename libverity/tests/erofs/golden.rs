@@ -7,6 +7,7 @@ use std::path::Path;
 use libverity::digest::Digest;
 use libverity::erofs::ErofsError;
 
+use crate::archive::{Archive, Member};
 use crate::convert::{Failure, full_image, index_image};
 
 #[test]
@@ -32,6 +33,52 @@ fn index_images_are_those_of_mkfs_erofs() {
         let (image, _) = index_image(&vector.archive()[..]).unwrap();
         assert_eq!(Digest::of(&image).hex(), vector.index, "{}", vector.name);
     }
+}
+
+/// A small inode says at most 65,535 links: those of 65,533 directories and of the two dots. A
+/// directory with more says 1; a file with more becomes a large inode.
+#[test]
+fn counts_of_links_beyond_16_bits_are_those_of_mkfs_erofs() {
+    let directories = |count| (0..count).map(|number| member(format!("d/{number:05}/"), b'5'));
+    let links = |count| {
+        let link = |number| Member {
+            link: b"f".into(),
+            ..member(format!("{:02}/{:03}", number / 1000, number % 1000), b'1')
+        };
+        std::iter::once(member("f".to_owned(), b'0')).chain((0..count).map(link))
+    };
+    let vectors = [
+        (
+            archive(directories(65_533)),
+            "05069125fc47705fb97d0a3b1f7427a4c32ca220430a90901ba41fdf235001cd",
+        ),
+        (
+            archive(directories(65_534)),
+            "14a45864f1514d6004d18b2f9f19d94ca8981caaf06257201407e59351046cfe",
+        ),
+        (
+            archive(links(65_534)),
+            "6f4bbb995bf457de654a0bf21146403d4bf269c5cab0036d37b002c83178588d",
+        ),
+        (
+            archive(links(65_535)),
+            "9ff330849775c3f0b6fa0f1d09754532e279852c154520f03aafde9b3d5e22d5",
+        ),
+    ];
+    for (archive, sum) in vectors {
+        let (image, _) = full_image(&archive[..]).unwrap();
+        assert_eq!(Digest::of(&image).hex(), sum);
+    }
+}
+
+fn archive(members: impl Iterator<Item = Member>) -> Vec<u8> {
+    let mut archive = Archive::default();
+    members.for_each(|member| archive.push(&member));
+    archive.finish()
+}
+
+fn member(path: String, typeflag: u8) -> Member {
+    Member { path: path.into(), typeflag, mode: 0o755, ..Member::default() }
 }
 
 pub(crate) struct Vector {

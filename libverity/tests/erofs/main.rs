@@ -9,4 +9,5 @@ mod golden;
 mod oracle;
 mod reader;
 mod reader_damage;
+mod refusals;
 mod tree;
