@@ -89,7 +89,7 @@ fn policies_only_move_forward(outcome: &Outcome) {
         "is loaded in version 1.0.2, and version 1.0.1 is not newer",
     );
     failed(outcome, "deploy-foreign", 1, "ENOKEY");
-    failed(outcome, "deploy-foreign", 1, "no certificate in the keyrings");
+    failed(outcome, "deploy-foreign", 1, "no certificate in the kernel's keyrings");
 }
 
 fn nothing_is_left(outcome: &Outcome) {
