@@ -116,7 +116,7 @@ impl Guest {
             .certificate(signer.certificate()?)
             .program(program())
             .program(find("veritysetup")?)
-            .time_limit(Duration::from_secs(280));
+            .time_limit(Duration::from_secs(540));
         Ok(Self { machine, prelude: PRELUDE.to_owned() })
     }
 
