@@ -6,8 +6,9 @@ use std::process::Command;
 
 use insta::assert_snapshot;
 use osguard_testkit::{command, or_skip};
+use tempfile::TempDir;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, Ran};
 use crate::fixtures::{image, index};
 
 #[test]
@@ -23,21 +24,18 @@ fn nothing_is_mounted_on_a_new_node() {
     assert!(!environment.files().keys().any(|path| path.ends_with("state")));
 }
 
-/// As the user nobody, who can run the program where he finds it.
 #[test]
 fn root_is_needed() {
     let environment = Environment::with_keys();
     image(&environment);
-    let Some(setpriv) = nobody(&environment) else { return };
-    let as_nobody =
-        |arguments: &[&str]| environment.refuses(environment.wrapped(&setpriv).args(arguments));
-    assert_snapshot!(as_nobody(&["node", "mount", "oci:image:v1", "target"]), @"
+    let Some(nobody) = Nobody::new(&environment) else { return };
+    assert_snapshot!(nobody.refused(&["node", "mount", "oci:image:v1", "target"]), @"
     --- standard error ---
     Error: root is needed, and this process runs as user 65534
     Hint: Mounting needs root: run the command with sudo, or in a privileged container.
     --- exit code 1 ---
     ");
-    assert_snapshot!(as_nobody(&["node", "unmount", "target"]), @"
+    assert_snapshot!(nobody.refused(&["node", "unmount", "target"]), @"
     --- standard error ---
     Error: root is needed, and this process runs as user 65534
     Hint: Mounting needs root: run the command with sudo, or in a privileged container.
@@ -50,21 +48,19 @@ fn files_that_may_not_be_read_are_named() {
     let environment = Environment::with_keys();
     image(&environment);
     environment.run(["policy", "new", "policy"]).done();
-    let Some(setpriv) = nobody(&environment) else { return };
-    let as_nobody =
-        |arguments: &[&str]| environment.refuses(environment.wrapped(&setpriv).args(arguments));
+    let Some(nobody) = Nobody::new(&environment) else { return };
     fs::set_permissions(environment.path("alice.key"), PermissionsExt::from_mode(0o600)).unwrap();
-    assert_snapshot!(as_nobody(&["sign", "oci:image:v1", "--key", "alice.key"]), @"
+    assert_snapshot!(nobody.refused(&["sign", "oci:image:v1", "--key", "alice.key"]), @"
     --- standard error ---
     Error: alice.key: it cannot be read: Permission denied (os error 13)
     --- exit code 1 ---
     ");
-    assert_snapshot!(as_nobody(&["policy", "new", "new"]), @"
+    assert_snapshot!(nobody.refused(&["policy", "new", "new"]), @"
     --- standard error ---
     Error: cannot write new: Permission denied (os error 13)
     --- exit code 1 ---
     ");
-    assert_snapshot!(as_nobody(&["key", "generate", "new", "--kind", "ec-p256"]), @"
+    assert_snapshot!(nobody.refused(&["key", "generate", "new", "--kind", "ec-p256"]), @"
     --- standard error ---
     Error: new.key: it could not be created: Permission denied (os error 13)
     --- exit code 1 ---
@@ -127,17 +123,33 @@ fn unmounting_what_is_not_mounted_is_no_failure() {
     assert_snapshot!(environment.run(["node", "unmount", "target"]), @"Nothing of osguard is mounted at target");
 }
 
-/// Returns the program that becomes the user nobody, if this test can become another user.
-fn nobody(environment: &Environment) -> Option<Command> {
-    let mut setpriv = or_skip(command::command("setpriv"))?;
-    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    if !environment.is_root() {
-        osguard_testkit::skip("root, to become another user");
-        return None;
+/// Runs `osguard` as the user nobody, from a copy: nobody may not reach the build directory.
+struct Nobody<'a> {
+    environment: &'a Environment,
+    setpriv: Command,
+    _copy: TempDir,
+}
+
+impl<'a> Nobody<'a> {
+    /// Makes the copy, if this test can become another user.
+    fn new(environment: &'a Environment) -> Option<Self> {
+        let mut setpriv = or_skip(command::command("setpriv"))?;
+        setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        if !environment.is_root() {
+            osguard_testkit::skip("root, to become another user");
+            return None;
+        }
+        let copy = TempDir::with_prefix("osguard-test-").unwrap();
+        fs::set_permissions(copy.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let program = copy.path().join("osguard");
+        fs::copy(env!("CARGO_BIN_EXE_osguard"), &program).unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        setpriv.arg(program);
+        Some(Self { environment, setpriv, _copy: copy })
     }
-    if environment.ran(environment.wrapped(&setpriv).arg("version")).code != 0 {
-        osguard_testkit::skip("a build directory that other users can reach");
-        return None;
+
+    fn refused(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.environment.program(self.setpriv.get_program());
+        self.environment.refuses(command.args(self.setpriv.get_args()).args(arguments))
     }
-    Some(setpriv)
 }
