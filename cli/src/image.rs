@@ -4,6 +4,7 @@ use libverity::digest::Digest;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::{Error, ErrorKind};
 use osguard_registry::image::Image;
+use osguard_registry::network::Network;
 use osguard_registry::place::{self, Place};
 use osguard_registry::platform::Platform;
 use osguard_registry::reference::Reference;
@@ -40,7 +41,7 @@ impl Found {
                 "Images are named oci:DIR, oci:DIR:TAG, oci:DIR@sha256:… or oci-archive:FILE:TAG.",
             )
         })?;
-        let place = place::open(&reference)?;
+        let place = place::open(&reference, &Network::default())?;
         let descriptor = place.resolve(reference.selector()).map_err(|error| match error {
             Error::NoSuchBlob { .. } => Failure::from_error(ExitStatus::NotFound, error),
             error => error.into(),

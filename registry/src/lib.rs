@@ -26,6 +26,7 @@ pub mod image;
 pub mod layout;
 pub mod manifest;
 pub mod media_type;
+pub mod network;
 mod partial;
 pub mod place;
 pub mod platform;

@@ -8,6 +8,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::manifest::Manifest;
+use crate::network::Network;
 use crate::reference::{Reference, Selector};
 use crate::tag::Tag;
 
@@ -115,7 +116,7 @@ pub enum Pushed {
 ///
 /// Returns [`Error::NoSuchPlace`] or [`Error::NotALayout`], and [`Error::UnsupportedPlace`] for
 /// the kinds of places that cannot be used yet.
-pub fn open(reference: &Reference) -> Result<Box<dyn Place>, Error> {
+pub fn open(reference: &Reference, _network: &Network) -> Result<Box<dyn Place>, Error> {
     match reference {
         Reference::Archive { file, .. } => Ok(Box::new(Archive::open(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::open(directory)?)),
@@ -129,7 +130,7 @@ pub fn open(reference: &Reference) -> Result<Box<dyn Place>, Error> {
 ///
 /// Returns [`Error::NotALayout`] for a directory with other content, and
 /// [`Error::UnsupportedPlace`] for the kinds of places that cannot be used yet.
-pub fn create(reference: &Reference) -> Result<Box<dyn Place>, Error> {
+pub fn create(reference: &Reference, _network: &Network) -> Result<Box<dyn Place>, Error> {
     match reference {
         Reference::Archive { file, .. } => Ok(Box::new(Archive::create(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::create(directory)?)),

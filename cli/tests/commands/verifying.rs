@@ -7,6 +7,7 @@ use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::FileSigner;
 use osguard_registry::artifact::{Claim, LayerSignature, SignatureArtifact};
 use osguard_registry::image::Image;
+use osguard_registry::network::Network;
 use osguard_registry::place::{self, Place};
 use osguard_registry::reference::Reference;
 use osguard_registry::signatures;
@@ -435,7 +436,7 @@ fn attach(environment: &Environment, change: impl FnOnce(&mut Vec<Claim>)) {
     let report = report.json();
     let reference = format!("oci:{}:v1", environment.path("image").display());
     let reference: Reference = reference.parse().unwrap();
-    let place: Box<dyn Place> = place::open(&reference).unwrap();
+    let place: Box<dyn Place> = place::open(&reference, &Network::default()).unwrap();
     let descriptor = place.resolve(reference.selector()).unwrap();
     let image = Image::load(&*place, &descriptor).unwrap();
     let layers = report["manifests"][0]["layers"].as_array().unwrap();
