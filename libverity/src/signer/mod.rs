@@ -18,8 +18,9 @@ use der::oid::ObjectIdentifier;
 /// Signs messages with one key.
 ///
 /// The key may lie in a file, in a token or behind another program; the certificate says who
-/// signed.
-pub trait Signer {
+/// signed. A server signs from several threads with one signer; one that cannot do two things at a
+/// time has to wait inside.
+pub trait Signer: Send + Sync {
     /// Returns the certificate of the key.
     fn certificate(&self) -> &Certificate;
 
