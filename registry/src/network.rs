@@ -1,13 +1,22 @@
 //! How registries are reached.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::credentials::Credentials;
+use crate::tls::Tls;
+
 /// Says how registries are reached, and as whom.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
+    /// As whom registries are addressed.
+    pub credentials: Credentials,
     /// Whether to speak HTTP without TLS to any registry; to one on this machine's loopback
     /// addresses it is spoken anyway where TLS is not answered.
     pub plain_http: bool,
     /// How the referrers of a manifest are found and listed.
     pub referrers: ReferrersMode,
+    /// Which registries are believed, and which client certificates they are shown.
+    pub tls: Tls,
 }
 
 /// Says how the referrers of a manifest are found and listed in a registry.
@@ -22,4 +31,31 @@ pub enum ReferrersMode {
     Auto,
     /// By the index under the tag that is derived from the subject's digest.
     Tag,
+}
+
+/// Tells whether `registry` (`host[:port]`) is one of this machine's loopback addresses, where
+/// nobody listens in, so that TLS may be left out unasked.
+///
+/// Of all names only `localhost` is: what others lead to is up to the resolver.
+pub fn is_loopback(registry: &str) -> bool {
+    let (host, port) = match registry.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => {
+                return is_port(port)
+                    && address.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback());
+            }
+            None => return false,
+        },
+        None => registry.split_at(registry.find(':').unwrap_or(registry.len())),
+    };
+    is_port(port)
+        && (host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback()))
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|digits| {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        })
 }

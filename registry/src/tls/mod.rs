@@ -1,0 +1,147 @@
+//! TLS: which registries are believed to be who they say, and what they are shown in return.
+//!
+//! Trusted are the certificate authorities of the system, those that the caller names, and those
+//! in the registry's own directories:
+//!
+//! | directory                                     | whose                                       |
+//! |-----------------------------------------------|---------------------------------------------|
+//! | `$XDG_CONFIG_HOME/containers/certs.d/REGISTRY` | podman's, for the user                     |
+//! | `~/.docker/certs.d/REGISTRY`                  | docker's, for the user                      |
+//! | `/etc/containers/certs.d/REGISTRY`            | podman's                                    |
+//! | `/etc/docker/certs.d/REGISTRY`                | docker's                                    |
+//!
+//! There, `*.crt` are authorities, and `NAME.cert` with `NAME.key` are client certificates.
+//!
+//! Source: `containers-certs.d(5)`; docker's "Verify repository client with certificates".
+
+mod certs_d;
+mod client_certificate;
+mod error;
+mod pem;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
+
+use self::certs_d::Directory;
+use self::client_certificate::{ClientCertificates, Pair};
+pub use self::error::TlsError;
+use crate::environment::Environment;
+
+/// Sets up TLS for registries.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    ca_files: Vec<PathBuf>,
+    /// The last that fits decides.
+    client_certificates: Vec<(String, Pair)>,
+    environment: Environment,
+}
+
+impl Tls {
+    /// Looks in the directories of the system and of the user to whom `environment` belongs.
+    pub fn of(environment: Environment) -> Self {
+        Self { ca_files: Vec::new(), client_certificates: Vec::new(), environment }
+    }
+
+    /// Adds a file of certificate authorities (PEM) that are trusted for every registry.
+    #[must_use]
+    pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_files.push(path.into());
+        self
+    }
+
+    /// Adds a client certificate with its chain and its private key (PEM, not encrypted), which is
+    /// shown to one registry (`host[:port]`) and never to another.
+    #[must_use]
+    pub fn with_client_certificate(
+        mut self,
+        registry: &str,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        let pair = Pair { certificate: certificate.into(), key: key.into() };
+        self.client_certificates.push((registry.to_ascii_lowercase(), pair));
+        self
+    }
+
+    /// Reads the files for `registry` (`host[:port]`) and returns what a connection to it needs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for every file that is there and cannot be used, and for a lack of any
+    /// trust anchor. A lack of the system's store alone is none.
+    pub fn client_config(&self, registry: &str) -> Result<ClientConfig, TlsError> {
+        self.client_config_with(registry, rustls_native_certs::load_native_certs())
+    }
+
+    fn client_config_with(
+        &self,
+        registry: &str,
+        system: CertificateResult,
+    ) -> Result<ClientConfig, TlsError> {
+        let directories = Directory::find_all(registry, &self.environment)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let anchors = self.anchors(&directories, system)?;
+        let client_certificates = self.client_certificates(registry, &directories, &provider)?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_root_certificates(anchors);
+        Ok(match client_certificates {
+            None => config.with_no_client_auth(),
+            Some(certificates) => config.with_client_cert_resolver(Arc::new(certificates)),
+        })
+    }
+
+    fn anchors(
+        &self,
+        directories: &[Directory],
+        system: CertificateResult,
+    ) -> Result<RootCertStore, TlsError> {
+        let mut anchors = RootCertStore::empty();
+        // The system's stores have some that are not for TLS, which is nobody's mistake here.
+        anchors.add_parsable_certificates(system.certs);
+        let in_directories = directories.iter().flat_map(|directory| &directory.authorities);
+        for file in self.ca_files.iter().chain(in_directories) {
+            for (index, certificate) in pem::certificates(file)?.into_iter().enumerate() {
+                anchors.add(certificate).map_err(|source| TlsError::Anchor {
+                    file: file.clone(),
+                    number: index + 1,
+                    source,
+                })?;
+            }
+        }
+        if anchors.is_empty() {
+            let reason = system.errors.first().map(ToString::to_string);
+            return Err(TlsError::NoAnchors { reason });
+        }
+        Ok(anchors)
+    }
+
+    fn client_certificates(
+        &self,
+        registry: &str,
+        directories: &[Directory],
+        provider: &CryptoProvider,
+    ) -> Result<Option<ClientCertificates>, TlsError> {
+        let registry = registry.to_ascii_lowercase();
+        let given = self.client_certificates.iter().rfind(|(bound_to, _)| *bound_to == registry);
+        let pairs: Vec<&Pair> = match given {
+            Some((_, pair)) => vec![pair],
+            None => directories.iter().flat_map(|directory| &directory.pairs).collect(),
+        };
+        if pairs.is_empty() {
+            return Ok(None);
+        }
+        ClientCertificates::load(&pairs, provider).map(Some)
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::of(Environment::from_process())
+    }
+}
