@@ -9,7 +9,7 @@ use libverity::digest::Digest;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::manifest::{Manifest, ManifestKind};
-use crate::place::{Listing, Place, Pushed};
+use crate::place::{BlobSource, Listing, Place, Pushed, Repository};
 
 /// Sees each blob on its way, to show progress for example.
 pub type WatchBlob<'a> = &'a (dyn Fn(&Descriptor, Box<dyn Read>) -> Box<dyn Read> + Sync);
@@ -203,12 +203,26 @@ fn copy_blob(
     blob: &Descriptor,
     watch: WatchBlob<'_>,
 ) -> Result<Pushed, Error> {
-    if to.has(blob)? {
-        return Ok(Pushed::Present);
+    to.push_blob(blob, &PlacedBlob { from, blob, watch })
+}
+
+/// Is a blob where it is copied from.
+struct PlacedBlob<'a> {
+    from: &'a dyn Place,
+    blob: &'a Descriptor,
+    watch: WatchBlob<'a>,
+}
+
+impl BlobSource for PlacedBlob<'_> {
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+        // It is hashed once: by the place that stores it.
+        let content = self.from.blob(self.blob)?.without_hashing();
+        Ok((self.watch)(self.blob, Box::new(content)))
     }
-    // It is hashed once: by the place that stores it.
-    let content = from.blob(blob)?.without_hashing();
-    to.push_blob(blob, &mut watch(blob, Box::new(content)))
+
+    fn repository(&self) -> Option<Repository> {
+        self.from.repository()
+    }
 }
 
 /// How many blobs are copied at once, unless there are fewer.

@@ -57,16 +57,21 @@ pub trait Place: Send + Sync {
         artifact_types: &[&str],
     ) -> Result<Vec<Referrer>, Error>;
 
-    /// Stores a blob, unless it is there already; then `content` is not read.
+    /// Stores a blob, unless it is there already; then `source` is not read.
     ///
     /// # Errors
     ///
-    /// Returns [`Error::DigestDiffers`] or [`Error::SizeDiffers`] if `content` is not what
-    /// `descriptor` says; then nothing is stored.
-    fn push_blob(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<Pushed, Error>;
+    /// Returns [`Error::DigestDiffers`] or [`Error::SizeDiffers`] if what `source` holds is not
+    /// what `descriptor` says; then nothing is stored.
+    fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error>;
 
     /// Stores a manifest or index whose children are there already.
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error>;
+
+    /// Returns the repository that the place is, if it is one of a registry.
+    fn repository(&self) -> Option<Repository> {
+        None
+    }
 
     /// Makes what was pushed visible, in places where that happens at once for everything.
     ///
@@ -75,6 +80,37 @@ pub trait Place: Send + Sync {
     fn finish(&self) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// Is where a blob comes from that is to be stored.
+pub trait BlobSource {
+    /// Opens the content from its beginning: again, if storing it was cut off.
+    ///
+    /// # Errors
+    ///
+    /// Returns why there is nothing to read.
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error>;
+
+    /// Returns a repository that has the blob: a registry can take it from there without its being
+    /// sent.
+    fn repository(&self) -> Option<Repository> {
+        None
+    }
+}
+
+impl BlobSource for &[u8] {
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+        Ok(Box::new(*self))
+    }
+}
+
+/// Names a repository of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// The host of the registry, with its port if one was given.
+    pub registry: String,
+    /// The name of the repository within it.
+    pub name: String,
 }
 
 /// Is one manifest that refers to a subject, as a place found it.

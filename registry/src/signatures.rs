@@ -72,7 +72,7 @@ pub fn publish(
         source,
     })?;
     for (descriptor, bytes) in &encoded.blobs {
-        place.push_blob(descriptor, &mut bytes.as_slice())?;
+        place.push_blob(descriptor, &bytes.as_slice())?;
     }
     place.push_manifest(&encoded.manifest, Listing::Referrer)?;
     Ok(Published::Written(encoded.manifest.digest()))

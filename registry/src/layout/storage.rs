@@ -11,7 +11,7 @@ use crate::blob::BlobReader;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestKind};
-use crate::place::{Listing, Place, Pushed, Referrer};
+use crate::place::{BlobSource, Listing, Place, Pushed, Referrer};
 use crate::reference::Selector;
 use crate::tag::Tag;
 
@@ -135,18 +135,20 @@ impl<S: Storage> Place for S {
         Ok(referrers)
     }
 
-    fn push_blob(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<Pushed, Error> {
+    fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error> {
         if has_intact(self, descriptor)? {
             return Ok(Pushed::Present);
         }
         let object = format!("blob {} for {}", descriptor.digest, self.name());
+        let mut content = source.open()?;
+        let content: &mut dyn Read = &mut *content;
         let mut blob = BlobReader::new(content, object, descriptor.digest, descriptor.size);
         self.write_blob(&descriptor.digest, &mut blob)?;
         Ok(Pushed::Stored)
     }
 
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {
-        let stored = self.push_blob(manifest.descriptor(), &mut manifest.bytes())?;
+        let stored = self.push_blob(manifest.descriptor(), &manifest.bytes())?;
         let tag = match listing {
             Listing::Child => return Ok(stored),
             Listing::Referrer | Listing::Untagged => None,

@@ -118,7 +118,7 @@ fn wrong_content_is_not_stored() {
     let directory = tempfile::tempdir().unwrap();
     let archive = create(&directory.path().join("image.tar"));
     let blob = Descriptor::of(MediaType::OCI_LAYER, b"layer");
-    let error = archive.push_blob(&blob, &mut &b"Layer"[..]).unwrap_err();
+    let error = archive.push_blob(&blob, &&b"Layer"[..]).unwrap_err();
     assert!(matches!(error, Error::DigestDiffers { .. }));
     assert!(!archive.has(&blob).unwrap());
     let manifest = ImageMaker::new(&archive).image(&[b"one"], Listing::Tag(&tag("v1")));
@@ -137,7 +137,7 @@ fn what_is_not_there_is_said_to_be_missing() {
     assert!(open(directory.path()).is_err());
     let error = Archive::create(&ArchiveFile::Path("/nonexistent/x.tar".into())).unwrap();
     let blob = Descriptor::of(MediaType::OCI_LAYER, b"layer");
-    assert!(matches!(error.push_blob(&blob, &mut &b"layer"[..]), Err(Error::Io { .. })));
+    assert!(matches!(error.push_blob(&blob, &&b"layer"[..]), Err(Error::Io { .. })));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use osguard_registry::error::Error;
 use osguard_registry::image::Image;
 use osguard_registry::layout::Layout;
 use osguard_registry::manifest::Manifest;
-use osguard_registry::place::{Listing, Place, Pushed, Referrer};
+use osguard_registry::place::{BlobSource, Listing, Place, Pushed, Referrer};
 use osguard_registry::reference::{ArchiveFile, Selector};
 use osguard_registry::signatures;
 use osguard_registry::tag::Tag;
@@ -140,7 +140,7 @@ fn damage_is_not_copied() {
     // A damaged artifact stays behind alone.
     let artifact = signature_of(&images[0], "bb", b"more").encode().unwrap();
     for (descriptor, bytes) in &artifact.blobs {
-        from.push_blob(descriptor, &mut bytes.as_slice()).unwrap();
+        from.push_blob(descriptor, &bytes.as_slice()).unwrap();
     }
     from.push_manifest(&artifact.manifest, Listing::Referrer).unwrap();
     let file = blob_file(&path, &artifact.manifest.digest());
@@ -192,9 +192,9 @@ impl Place for Failing<'_> {
         self.place.referrers(subject, types)
     }
 
-    fn push_blob(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<Pushed, Error> {
+    fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error> {
         self.push()?;
-        self.place.push_blob(descriptor, content)
+        self.place.push_blob(descriptor, source)
     }
 
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {

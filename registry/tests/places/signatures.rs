@@ -210,7 +210,7 @@ fn artifacts_are_found_where_other_tools_list_them() {
         let artifact = signature_of(&image, name, name.as_bytes());
         let encoded = artifact.encode().unwrap();
         for (descriptor, bytes) in &encoded.blobs {
-            layout.push_blob(descriptor, &mut bytes.as_slice()).unwrap();
+            layout.push_blob(descriptor, &bytes.as_slice()).unwrap();
         }
         (artifact, encoded.manifest)
     };

@@ -99,7 +99,7 @@ impl<'a> ImageMaker<'a> {
 
     fn blob_of(&self, media_type: MediaType, content: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(media_type, content);
-        self.place.push_blob(&descriptor, &mut &*content).unwrap();
+        self.place.push_blob(&descriptor, &content).unwrap();
         descriptor
     }
 
