@@ -3,9 +3,11 @@
 //! - [`vm`]: a real kernel, with its own firmware and disks, as a library call;
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
+//! - [`registry`]: an OCI registry that keeps to the specification, or breaks it as told;
 //! - [`image`]: container images, real and made to measure;
 //! - [`pki`]: one signer, by OpenSSL;
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
+//! - [`digest`]: digests as OCI writes them;
 //! - [`cache`]: what is made once and kept in the target directory;
 //! - [`command`]: programs of the machine.
 //!
@@ -15,9 +17,11 @@
 pub mod cache;
 pub mod command;
 pub mod debian;
+pub mod digest;
 mod error;
 pub mod image;
 pub mod pki;
+pub mod registry;
 mod skip;
 pub mod test_pki;
 pub mod tools;

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::cache::{create_directories, write};
 use crate::command::{command, run_with_input};
+use crate::digest::sha256;
 use crate::error::Result;
 
 /// Writes images into a layout directory (OCI image specification, `image-layout.md`).
@@ -57,7 +57,7 @@ pub struct LayerSource {
 impl LayerSource {
     /// Compresses a tar and describes it truthfully.
     pub fn new(tar: Vec<u8>, compression: Compression) -> Result<Self> {
-        let diff_id = digest(&tar);
+        let diff_id = sha256(&tar);
         let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
         let (blob, media_type) = match compression {
             Compression::Gzip => {
@@ -68,7 +68,7 @@ impl LayerSource {
                 (run_with_input(&mut command("zstd")?, &tar)?, media_type + "+zstd")
             }
         };
-        Ok(Self { digest: digest(&blob), size_bytes: blob.len(), media_type, diff_id, blob })
+        Ok(Self { digest: sha256(&blob), size_bytes: blob.len(), media_type, diff_id, blob })
     }
 }
 
@@ -177,7 +177,7 @@ impl LayoutMaker {
     /// Writes a blob and returns its descriptor.
     fn blob(&self, media_type: &str, value: &Value) -> Result<Value> {
         let bytes = value.to_string().into_bytes();
-        let digest = digest(&bytes);
+        let digest = sha256(&bytes);
         write(&self.blob_path(&digest), &bytes)?;
         Ok(json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
     }
@@ -186,12 +186,6 @@ impl LayoutMaker {
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests });
         write(&self.directory.join("index.json"), index.to_string().as_bytes())
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digest}")
 }
 
 const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
@@ -236,10 +230,10 @@ mod tests {
         let image = layout.image("gzip", &[gzip.clone(), plain]).unwrap();
         layout.index("index", &[(("linux", "amd64"), &image)]).unwrap();
         layout.image("zstd", &[zstd]).unwrap();
-        let diff_id = digest(b"another tar");
+        let diff_id = sha256(b"another tar");
         layout.image("diff_id", &[LayerSource { diff_id, ..gzip.clone() }]).unwrap();
         let blob = [&gzip.blob[..4], b"?", &gzip.blob[5..]].concat();
-        let digest = digest(b"another blob");
+        let digest = sha256(b"another blob");
         layout.image("digest", &[LayerSource { blob, digest, ..gzip }]).unwrap();
         for (tag, accepted) in [("gzip", true), ("diff_id", false), ("digest", false)] {
             match umoci_unpacks(&layout, tag) {

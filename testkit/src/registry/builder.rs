@@ -1,0 +1,49 @@
+//! What a registry is told before it starts.
+
+use std::sync::Arc;
+
+use super::Registry;
+use super::listener::Listener;
+use super::server::Server;
+use crate::error::Result;
+
+/// Describes a registry that is to be started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    settings: Settings,
+}
+
+/// Is how a registry behaves from its start to its end.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    pub(super) no_referrers_api: bool,
+    pub(super) page_size: Option<usize>,
+}
+
+impl Builder {
+    /// Leaves the referrers API out, as registries of the specification 1.0 do: 404, and no
+    /// `OCI-Subject` where a manifest has a subject.
+    pub fn without_referrers_api(mut self) -> Self {
+        self.settings.no_referrers_api = true;
+        self
+    }
+
+    /// Answers with at most so many referrers or tags at once, and a `Link` to the next.
+    pub fn page_size(mut self, entries: usize) -> Self {
+        self.settings.page_size = Some(entries);
+        self
+    }
+
+    /// Starts the registry.
+    pub fn start(self) -> Result<Registry> {
+        let server = Arc::new(Server::new(self.settings)?);
+        let listener = Listener::start(Arc::clone(&server))?;
+        Ok(Registry { listener, server })
+    }
+}
+
+impl Settings {
+    pub(super) fn scheme(&self) -> &'static str {
+        "http"
+    }
+}

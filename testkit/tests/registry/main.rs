@@ -1,0 +1,5 @@
+//! The registry of the tests is itself tested: byte by byte, and by the clients that people use.
+
+mod client;
+mod specification;
+mod with_skopeo;
