@@ -13,6 +13,8 @@ pub(crate) enum ExitStatus {
     Usage,
     /// No such image, tag, file or device.
     NotFound,
+    /// The registry could not be reached, refused, or answered nonsense.
+    Registry,
     /// Not signed.
     NotSigned,
     /// A signature is there, but none is valid and trusted.
@@ -31,6 +33,7 @@ impl ExitStatus {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
+            Self::Registry => 4,
             Self::NotSigned => 10,
             Self::NotTrusted => 11,
             Self::ContentDiffers => 12,

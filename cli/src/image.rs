@@ -82,6 +82,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::NotFound => ExitStatus::NotFound,
+            ErrorKind::Registry => ExitStatus::Registry,
             ErrorKind::Usage => ExitStatus::Usage,
             _ => ExitStatus::Failure,
         };

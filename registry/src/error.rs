@@ -6,6 +6,7 @@ use libverity::digest::Digest;
 
 use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
+use crate::distribution::RegistryError;
 use crate::manifest::ManifestError;
 use crate::media_type::MediaType;
 use crate::tag::Tag;
@@ -142,6 +143,9 @@ pub enum Error {
         /// The place.
         place: String,
     },
+    /// A registry did not do what it was asked for.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// Content does not have the announced length.
     #[error("{object} has {}", size(*found_bytes, *expected_bytes))]
     SizeDiffers {
@@ -180,14 +184,6 @@ pub enum Error {
         /// The media type that it has.
         found: MediaType,
     },
-    /// This kind of place cannot be used yet.
-    #[error(
-        "{reference}: registries cannot be used yet; take a layout directory (oci:DIR) or an archive (oci-archive:FILE)"
-    )]
-    UnsupportedPlace {
-        /// The reference as it was given.
-        reference: String,
-    },
 }
 
 impl Error {
@@ -203,9 +199,8 @@ impl Error {
     /// Returns what kind of situation this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Ambiguous { .. }
-            | Self::IndexNotManifest { .. }
-            | Self::UnsupportedPlace { .. } => ErrorKind::Usage,
+            Self::Ambiguous { .. } | Self::IndexNotManifest { .. } => ErrorKind::Usage,
+            Self::Registry(error) => error.kind(),
             Self::NoImage { .. }
             | Self::NoSuchPlace { .. }
             | Self::NoSuchPlatform { .. }
@@ -243,6 +238,8 @@ pub enum ErrorKind {
     Io,
     /// There is no such image, tag, platform or place.
     NotFound,
+    /// A registry could not be reached, refused, or answered nonsense.
+    Registry,
     /// The request was not clear, or asks for what cannot be done.
     Usage,
 }

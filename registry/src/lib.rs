@@ -22,6 +22,7 @@ pub mod conversion;
 pub mod copy;
 pub mod credentials;
 pub mod descriptor;
+pub mod distribution;
 pub mod environment;
 pub mod error;
 pub mod image;

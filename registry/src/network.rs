@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::credentials::Credentials;
+use crate::distribution::Patience;
 use crate::tls::Tls;
 
 /// Says how registries are reached, and as whom.
@@ -10,6 +11,8 @@ use crate::tls::Tls;
 pub struct Network {
     /// As whom registries are addressed.
     pub credentials: Credentials,
+    /// How long registries are waited for.
+    pub patience: Patience,
     /// Whether to speak HTTP without TLS to any registry; to one on this machine's loopback
     /// addresses it is spoken anyway where TLS is not answered.
     pub plain_http: bool,

@@ -5,6 +5,7 @@ use std::io::Read;
 use crate::archive::Archive;
 use crate::blob::BlobReader;
 use crate::descriptor::Descriptor;
+use crate::distribution::RemoteRepository;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::manifest::Manifest;
@@ -73,6 +74,11 @@ pub trait Place: Send + Sync {
         None
     }
 
+    /// Returns how referrers were looked for or listed the last time, where there are several ways.
+    fn referrers_way(&self) -> Option<ReferrersWay> {
+        None
+    }
+
     /// Makes what was pushed visible, in places where that happens at once for everything.
     ///
     /// Layout directories and registries show each manifest when it is pushed and have nothing
@@ -113,6 +119,15 @@ pub struct Repository {
     pub name: String,
 }
 
+/// Tells the ways apart in which a registry lists referrers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReferrersWay {
+    /// By its referrers API.
+    Api,
+    /// By an index under a tag.
+    Tag,
+}
+
 /// Is one manifest that refers to a subject, as a place found it.
 ///
 /// One that cannot be read for what it is does not hide the others: it is returned with the reason.
@@ -150,13 +165,13 @@ pub enum Pushed {
 ///
 /// # Errors
 ///
-/// Returns [`Error::NoSuchPlace`] or [`Error::NotALayout`], and [`Error::UnsupportedPlace`] for
-/// the kinds of places that cannot be used yet.
-pub fn open(reference: &Reference, _network: &Network) -> Result<Box<dyn Place>, Error> {
+/// Returns [`Error::NoSuchPlace`] or [`Error::NotALayout`]. What is wrong with a registry shows when
+/// it is first asked for something.
+pub fn open(reference: &Reference, network: &Network) -> Result<Box<dyn Place>, Error> {
     match reference {
         Reference::Archive { file, .. } => Ok(Box::new(Archive::open(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::open(directory)?)),
-        Reference::Registry(_) => Err(Error::UnsupportedPlace { reference: reference.to_string() }),
+        Reference::Registry(reference) => Ok(Box::new(RemoteRepository::new(reference, network)?)),
     }
 }
 
@@ -164,12 +179,11 @@ pub fn open(reference: &Reference, _network: &Network) -> Result<Box<dyn Place>,
 ///
 /// # Errors
 ///
-/// Returns [`Error::NotALayout`] for a directory with other content, and
-/// [`Error::UnsupportedPlace`] for the kinds of places that cannot be used yet.
-pub fn create(reference: &Reference, _network: &Network) -> Result<Box<dyn Place>, Error> {
+/// Returns [`Error::NotALayout`] for a directory with other content.
+pub fn create(reference: &Reference, network: &Network) -> Result<Box<dyn Place>, Error> {
     match reference {
         Reference::Archive { file, .. } => Ok(Box::new(Archive::create(file)?)),
         Reference::Layout { directory, .. } => Ok(Box::new(Layout::create(directory)?)),
-        Reference::Registry(_) => Err(Error::UnsupportedPlace { reference: reference.to_string() }),
+        Reference::Registry(reference) => Ok(Box::new(RemoteRepository::new(reference, network)?)),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use libverity::signer::FileSigner;
 use osguard_registry::image::Image;
+use osguard_registry::network::Network;
 use osguard_registry::place::{Place, open};
 use osguard_registry::reference::Reference;
 use osguard_registry::signing::{SignedImage, publish, sign};
@@ -97,7 +98,7 @@ fn forge(host: &Host, tag: &str, change: impl Fn(&mut SignedImage, &SignedImage)
     let signed = |tag: &str| {
         let reference = format!("oci:{}:{tag}", host.path("images").display());
         let reference: Reference = reference.parse().expect("a reference");
-        let place = open(&reference).expect("the layout");
+        let place = open(&reference, &Network::default()).expect("the layout");
         let descriptor = place.resolve(reference.selector()).expect("the tag");
         let image = Image::load(&*place, &descriptor).expect("the image");
         let profiles = [Default::default()];
