@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Registry;
+use super::answer::Answer;
 use super::listener::Listener;
 use super::server::Server;
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub struct Builder {
 pub(super) struct Settings {
     pub(super) no_referrers_api: bool,
     pub(super) page_size: Option<usize>,
+    pub(super) immutable_tags: Option<Answer>,
 }
 
 impl Builder {
@@ -31,6 +33,12 @@ impl Builder {
     /// Answers with at most so many referrers or tags at once, and a `Link` to the next.
     pub fn page_size(mut self, entries: usize) -> Self {
         self.settings.page_size = Some(entries);
+        self
+    }
+
+    /// Refuses to point a tag that is there to anything else, with this answer.
+    pub fn immutable_tags(mut self, refusal: Answer) -> Self {
+        self.settings.immutable_tags = Some(refusal);
         self
     }
 

@@ -5,9 +5,10 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::error::Refusal;
+use super::fault::Script;
 use super::http::{Head, Wire};
 use super::request_body::{RequestBody, Rest};
-use super::response::Response;
+use super::response::{Ending, Response};
 use super::server::Server;
 
 /// Serves a connection until either side ends it.
@@ -17,8 +18,11 @@ pub(super) fn serve(stream: TcpStream, server: &Server) {
     let _ = stream.set_nodelay(true);
     let mut wire = Wire::new(stream);
     // What breaks a connection is the client's to notice.
-    if matches!(converse(&mut wire, server), Ok(Next::Linger)) {
-        linger(&mut wire, &end);
+    match converse(&mut wire, server) {
+        Ok(Next::Linger) => linger(&mut wire, &end),
+        // Until the client gives up.
+        Ok(Next::Stall) => drop(io::copy(&mut wire, &mut io::sink())),
+        Ok(Next::Cut | Next::Request) | Err(_) => {}
     }
     let _ = end.shutdown(Shutdown::Both);
 }
@@ -26,10 +30,14 @@ pub(super) fn serve(stream: TcpStream, server: &Server) {
 /// Is what becomes of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// It takes another request.
-    Request,
+    /// It ends at once.
+    Cut,
     /// It ends when the client has stopped sending.
     Linger,
+    /// It takes another request.
+    Request,
+    /// It stays open, and silent.
+    Stall,
 }
 
 fn converse<S: Read + Write>(wire: &mut Wire<S>, server: &Server) -> io::Result<Next> {
@@ -37,7 +45,7 @@ fn converse<S: Read + Write>(wire: &mut Wire<S>, server: &Server) -> io::Result<
         match wire.read_head() {
             Ok(Some(head)) => match exchange(wire, &head, server)? {
                 Next::Request => {}
-                Next::Linger => return Ok(Next::Linger),
+                end => return Ok(end),
             },
             Ok(None) => return Ok(Next::Linger),
             Err(error) => return refuse(wire, error),
@@ -52,8 +60,13 @@ fn exchange<S: Read + Write>(wire: &mut Wire<S>, head: &Head, server: &Server) -
         Ok(announced) => announced,
         Err(error) => return refuse(wire, error),
     };
-    let mut body = RequestBody::new(wire, announced);
-    let answer = server.answer(head, &mut body);
+    let script = server.faults.script(head).unwrap_or_default();
+    server.stopping.pass_within(script.delay);
+    if let Some(gate) = &script.hold {
+        gate.pass();
+    }
+    let mut body = RequestBody::new(wire, announced).cut_after(script.cut_upload_after);
+    let answer = answer(&script, head, &mut body, server);
     let received_bytes = body.received_bytes();
     let rest = body.rest();
     let response = match answer {
@@ -61,17 +74,42 @@ fn exchange<S: Read + Write>(wire: &mut Wire<S>, head: &Head, server: &Server) -
         Err(Refusal::Answered(response)) => *response,
         Err(Refusal::Broken(error)) => {
             server.records.finish(number, received_bytes, None);
-            return Err(error);
+            return refuse(wire, error);
         }
     };
-    server.records.finish(number, received_bytes, Some(response.status));
-    let keep_alive = head.keep_alive && rest.is_small();
-    wire.write_response(response, head.method == "HEAD", keep_alive)?;
-    if !keep_alive {
-        return Ok(Next::Linger);
+    if let Some(gate) = &script.hold_answer {
+        gate.pass();
     }
-    RequestBody::new(wire, rest).discard()?;
-    Ok(Next::Request)
+    let response = script.spoil(head, response);
+    server.records.finish(number, received_bytes, Some(response.status));
+    let head_only = head.method == "HEAD";
+    let framed = head_only || response.is_framed();
+    let keep_alive = head.keep_alive && rest.is_small() && framed;
+    match wire.write_response(response, head_only, keep_alive)? {
+        Ending::Cut { .. } | Ending::NoAnswer => Ok(Next::Cut),
+        Ending::Stall { .. } => Ok(Next::Stall),
+        Ending::Whole if keep_alive => {
+            RequestBody::new(wire, rest).discard()?;
+            Ok(Next::Request)
+        }
+        Ending::Whole => Ok(Next::Linger),
+    }
+}
+
+/// Does what is asked for, or what a fault does instead.
+fn answer(
+    script: &Script,
+    head: &Head,
+    body: &mut RequestBody<'_>,
+    server: &Server,
+) -> Result<Response, Refusal> {
+    let Some(answer) = &script.answer else {
+        return server.answer(&script.rewritten(head), body);
+    };
+    if !script.before_body {
+        body.discard().map_err(Refusal::Broken)?;
+    }
+    Ok(answer.response(head, script.count))
 }
 
 /// Answers what cannot be understood, and is the last answer.

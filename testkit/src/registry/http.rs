@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use super::response::{Framing, Response};
+use super::response::{Ending, Framing, Response};
 
 /// Is the head of a request.
 #[derive(Clone, Debug)]
@@ -32,6 +32,14 @@ impl Head {
     pub(super) fn parameters(&self) -> impl Iterator<Item = (String, String)> {
         form_urlencoded::parse(self.query.as_bytes())
             .map(|(key, value)| (key.into_owned(), value.into_owned()))
+    }
+
+    /// Returns path and query.
+    pub(super) fn target(&self) -> String {
+        match self.query.as_str() {
+            "" => self.path.clone(),
+            query => format!("{}?{query}", self.path),
+        }
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, httparse::Error> {
@@ -105,27 +113,43 @@ impl<S: Read + Write> Wire<S> {
         }
     }
 
-    /// Sends an answer. The bytes of its body follow the head unless `head_only`.
+    /// Sends an answer as far as it is to get; says how far that was. The bytes of its body follow
+    /// the head unless `head_only`.
     pub(super) fn write_response(
         &mut self,
         mut response: Response,
         head_only: bool,
         keep_alive: bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<Ending> {
+        let most = match response.ending {
+            Ending::NoAnswer => return Ok(Ending::NoAnswer),
+            Ending::Cut { after } | Ending::Stall { after } => after,
+            Ending::Whole => u64::MAX,
+        };
+        let chunked = response.framing == Framing::Chunks;
         let mut piece = response.head(keep_alive);
         let stream = self.reader.get_mut();
-        let mut left = if head_only { 0 } else { response.length };
+        let mut left = if head_only { 0 } else { response.length.min(most) };
         // The first piece goes out together with the head: most answers are one write.
         loop {
-            let room = left.min(BUFFER_BYTES as u64);
-            let read = (&mut response.body).take(room).read_to_end(&mut piece)? as u64;
-            if read < room {
+            let size = left.min(BUFFER_BYTES as u64);
+            if chunked && size > 0 {
+                write!(piece, "{size:x}\r\n")?;
+            }
+            if (&mut response.body).take(size).read_to_end(&mut piece)? as u64 != size {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            if chunked && size > 0 {
+                piece.extend(b"\r\n");
+            }
+            left -= size;
+            if chunked && left == 0 && !head_only && response.ending == Ending::Whole {
+                piece.extend(b"0\r\n\r\n");
+            }
             stream.write_all(&piece)?;
-            left -= read;
             if left == 0 {
-                return stream.flush();
+                stream.flush()?;
+                return Ok(response.ending);
             }
             piece.clear();
         }
@@ -165,18 +189,20 @@ impl Response {
             head.push_str(&format!("{name}: {value}\r\n"));
         };
         add("Docker-Distribution-Api-Version", "registry/2.0");
+        let without_length = self.framing != Framing::Length;
         for (name, value) in &self.headers {
-            add(name, value);
+            if !(without_length && name.eq_ignore_ascii_case("Content-Length")) {
+                add(name, value);
+            }
         }
-        let named =
-            |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         // These two have no body at all (RFC 9110, section 8.6).
         let bodiless = matches!(self.status, 204 | 304);
         match self.framing {
-            Framing::Length if !bodiless && !named("Content-Length") => {
+            Framing::Chunks => add("Transfer-Encoding", "chunked"),
+            Framing::Length if !bodiless && self.named("Content-Length").is_none() => {
                 add("Content-Length", &self.length.to_string());
             }
-            Framing::Length => {}
+            Framing::Close | Framing::Length => {}
         }
         if !keep_alive {
             add("Connection", "close");

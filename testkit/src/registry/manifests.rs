@@ -94,6 +94,11 @@ fn push(
     let manifest = Manifest { digest: digest.clone(), media_type, contents };
     server.store.change(repository, |repository| {
         claims.check(repository)?;
+        if let Some(refusal) = &server.settings.immutable_tags
+            && tag.and_then(|tag| repository.tags.get(tag)).is_some_and(|old| *old != digest)
+        {
+            return Err(Refusal::Answered(Box::new(refusal.response(head, 0))));
+        }
         repository.insert(tag, manifest);
         Ok(())
     })?;

@@ -6,10 +6,13 @@
 //!
 //! Blobs lie in files and pass through in pieces; manifests, up to 4 MiB each, lie in memory.
 
+mod answer;
 mod blobs;
 mod builder;
 mod connection;
 mod error;
+mod fault;
+mod gate;
 mod http;
 mod listener;
 mod manifests;
@@ -26,7 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 
+pub use answer::Answer;
 pub use builder::Builder;
+pub use fault::{Fault, Scripted};
+pub use gate::Gate;
 pub use record::Request;
 pub use store::Manifest;
 
@@ -64,6 +70,16 @@ impl Registry {
     /// Returns the root of all its addresses, without a slash at the end: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.server.settings.scheme(), self.host())
+    }
+
+    /// Has something go wrong from now on; returns what tells how often it has.
+    pub fn fault(&self, fault: Fault) -> Scripted {
+        self.server.faults.add(fault)
+    }
+
+    /// Has nothing go wrong any more, and opens all gates.
+    pub fn clear_faults(&self) {
+        self.server.faults.clear();
     }
 
     /// Returns every request so far in the order in which their heads arrived.

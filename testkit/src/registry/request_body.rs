@@ -9,6 +9,7 @@ pub(super) struct RequestBody<'w> {
     wire: &'w mut dyn Duplex,
     rest: Rest,
     received_bytes: u64,
+    cut_after: Option<u64>,
 }
 
 /// Is what of a body has not been read yet.
@@ -73,7 +74,13 @@ impl Rest {
 
 impl<'w> RequestBody<'w> {
     pub(super) fn new(wire: &'w mut dyn Duplex, rest: Rest) -> Self {
-        Self { wire, rest, received_bytes: 0 }
+        Self { wire, rest, received_bytes: 0, cut_after: None }
+    }
+
+    /// Fails when more than so many bytes of data are read, if there are more.
+    pub(super) fn cut_after(mut self, bytes: Option<u64>) -> Self {
+        self.cut_after = bytes;
+        self
     }
 
     /// Returns how many bytes of data have been read.
@@ -119,16 +126,23 @@ impl Read for RequestBody<'_> {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::UnexpectedEof`] where the client has cut the connection.
+    /// [`io::ErrorKind::UnexpectedEof`] where the client has cut the connection,
+    /// [`io::ErrorKind::ConnectionAborted`] where the connection is to be cut.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.awaited {
             self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             self.wire.flush()?;
             self.rest.awaited = false;
         }
-        let available = self.available()?;
+        let mut available = self.available()?;
         if available == 0 || buffer.is_empty() {
             return Ok(0);
+        }
+        if let Some(bytes) = self.cut_after {
+            available = available.min(bytes.saturating_sub(self.received_bytes));
+            if available == 0 {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
         }
         let room = buffer.len().min(usize::try_from(available).unwrap_or(usize::MAX));
         let read = self.wire.read(&mut buffer[..room])?;

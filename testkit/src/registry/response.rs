@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::mem;
 
 use serde_json::json;
 
@@ -13,13 +14,31 @@ pub(super) struct Response {
     /// How many bytes `body` has.
     pub(super) length: u64,
     pub(super) framing: Framing,
+    pub(super) ending: Ending,
 }
 
 /// Is how a body's end is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
+    /// Chunk by chunk.
+    Chunks,
+    /// By the end of the connection.
+    Close,
     /// By `Content-Length` with the body's true length, or as the headers have it.
     Length,
+}
+
+/// Is how far an answer gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The connection is cut after so many bytes of the body.
+    Cut { after: u64 },
+    /// The connection is cut before anything is sent.
+    NoAnswer,
+    /// Nothing more is sent after so many bytes of the body.
+    Stall { after: u64 },
+    /// All is sent.
+    Whole,
 }
 
 impl Response {
@@ -31,6 +50,7 @@ impl Response {
             body: Box::new(io::empty()),
             length: 0,
             framing: Framing::Length,
+            ending: Ending::Whole,
         }
     }
 
@@ -63,8 +83,67 @@ impl Response {
         self
     }
 
+    /// Returns the first header of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        header.map(|(_, value)| value.as_str())
+    }
+
     pub(super) fn remove_header(&mut self, name: &str) {
         self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    }
+}
+
+/// What faults do to bodies.
+impl Response {
+    /// Sends so many bytes more than the headers announce.
+    pub(super) fn append(&mut self, bytes: u64) {
+        if self.named("Content-Length").is_none() {
+            self.headers.push(("Content-Length".to_owned(), self.length.to_string()));
+        }
+        let body = mem::replace(&mut self.body, Box::new(io::empty()));
+        self.body = Box::new(body.chain(io::repeat(b'+').take(bytes)));
+        self.length += bytes;
+    }
+
+    pub(super) fn flip_bit_at(&mut self, offset: u64) {
+        let body = mem::replace(&mut self.body, Box::new(io::empty()));
+        self.body = Box::new(Flipped { body, left: Some(offset) });
+    }
+
+    /// Tells whether the end of the body is where the headers say.
+    pub(super) fn is_framed(&self) -> bool {
+        match self.framing {
+            Framing::Chunks => true,
+            Framing::Close => false,
+            Framing::Length => {
+                let announced = self.named("Content-Length");
+                announced.is_none_or(|length| length == self.length.to_string())
+            }
+        }
+    }
+}
+
+/// Is a body with one wrong bit.
+struct Flipped {
+    body: Box<dyn Read + Send>,
+    /// How many right bytes come before the wrong one, if that is still to come.
+    left: Option<u64>,
+}
+
+impl Read for Flipped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.body.read(buffer)?;
+        if let Some(left) = self.left {
+            match usize::try_from(left).ok().and_then(|left| buffer[..read].get_mut(left)) {
+                Some(byte) => {
+                    *byte ^= 1;
+                    self.left = None;
+                }
+                None => self.left = Some(left - read as u64),
+            }
+        }
+        Ok(read)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::builder::Settings;
 use super::error::Refusal;
+use super::fault::Faults;
+use super::gate::Gate;
 use super::http::Head;
 use super::record::Records;
 use super::request_body::RequestBody;
@@ -17,15 +19,27 @@ pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) records: Records,
+    pub(super) faults: Faults,
+    /// Opens when the registry ends.
+    pub(super) stopping: Gate,
 }
 
 impl Server {
     pub(super) fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { settings, store: Store::new()?, records: Records::default() })
+        Ok(Self {
+            settings,
+            store: Store::new()?,
+            records: Records::default(),
+            faults: Faults::default(),
+            stopping: Gate::new(),
+        })
     }
 
     /// Lets go of everything that waits.
-    pub(super) fn stop(&self) {}
+    pub(super) fn stop(&self) {
+        self.stopping.release();
+        self.faults.clear();
+    }
 
     /// Does what the specification asks for.
     pub(super) fn answer(

@@ -81,6 +81,27 @@ impl Client {
         }
     }
 
+    pub(crate) fn read(&mut self, bytes: usize) -> Vec<u8> {
+        let mut read = vec![0; bytes];
+        self.reader.read_exact(&mut read).expect("so many bytes");
+        read
+    }
+
+    /// Tells whether there is neither a byte nor an end for the moment.
+    pub(crate) fn is_silent(&self) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_nonblocking(true).expect("a socket");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("a socket");
+        self.reader.buffer().is_empty()
+            && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Reads as [`Self::rest`], and keeps only the number of bytes.
+    pub(crate) fn count_rest(&mut self) -> u64 {
+        io::copy(&mut self.reader, &mut io::sink()).expect("an end")
+    }
+
     /// Reads until the registry ends the connection, in order or not.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
