@@ -26,6 +26,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::answer::Words;
 use super::authorization::Access;
 use super::client::{Client, Request};
 use super::error::RegistryError;
@@ -59,17 +60,19 @@ pub(super) async fn add(
     subject: &Digest,
     manifest: &Manifest,
 ) -> Result<Pushed, Error> {
+    // A tag that leads elsewhere is refused before anything is written.
+    let mut index = Index::read(client, subject).await?;
     let own = entry(manifest);
     let own_tag = own_tag(subject, &own.digest);
     if !manifests::is_at(client, &own_tag, &own.digest).await? {
         write_tag(client, &own_tag, manifest).await?;
+        index = Index::read(client, subject).await?;
     }
     // What was once seen in the index or by its tag stays wanted, lest it is lost between two
     // writes of ours.
     let mut wanted = vec![own];
     let mut foreign = BTreeSet::new();
     for round in 0..MAX_ROUNDS {
-        let mut index = Index::read(client, subject).await?;
         let missing = tagged(client, subject, &index.entries, &mut foreign).await?;
         for entry in index.entries.iter().chain(&missing) {
             if !wanted.iter().any(|known| known.digest == entry.digest) {
@@ -79,11 +82,11 @@ pub(super) async fn add(
         if !index.add(&wanted) {
             return Ok(if round == 0 { Pushed::Present } else { Pushed::Stored });
         }
-        write_tag(client, Tag::of_referrers(subject).as_str(), &index.to_manifest(subject)?)
-            .await?;
+        write(client, subject, &mut index, &mut wanted).await?;
         if round > 0 {
-            sleep(pause(round)).await;
+            sleep(pause(client, round)).await;
         }
+        index = Index::read(client, subject).await?;
     }
     Err(RegistryError::Contended {
         repository: client.place_name(),
@@ -92,6 +95,41 @@ pub(super) async fn add(
         attempts: MAX_ROUNDS,
     }
     .into())
+}
+
+/// Writes the index. A registry that does not take it because some of what it lists was deleted
+/// gets it without that.
+async fn write(
+    client: &Client,
+    subject: &Digest,
+    index: &mut Index,
+    wanted: &mut Vec<Descriptor>,
+) -> Result<(), Error> {
+    let tag = Tag::of_referrers(subject);
+    let refusal = match write_tag(client, tag.as_str(), &index.to_manifest(subject)?).await {
+        Err(Error::Registry(error)) => error,
+        outcome => return outcome,
+    };
+    if !matches!(&*refusal, RegistryError::ReferrersTag { words, .. } if is_of_missing(words)) {
+        return Err(Error::Registry(refusal));
+    }
+    let mut deleted = BTreeSet::new();
+    for entry in &index.entries {
+        if !manifests::is_at(client, &entry.digest.to_string(), &entry.digest).await? {
+            deleted.insert(entry.digest);
+        }
+    }
+    if deleted.is_empty() {
+        return Err(Error::Registry(refusal));
+    }
+    index.remove(&deleted);
+    wanted.retain(|entry| !deleted.contains(&entry.digest));
+    write_tag(client, tag.as_str(), &index.to_manifest(subject)?).await
+}
+
+/// Tells whether a manifest was refused for what it refers to.
+fn is_of_missing(words: &Words) -> bool {
+    MISSING_CODES.iter().any(|code| words.has_code(code))
 }
 
 /// Is the index of a subject's referrers, with all fields that others have put into it.
@@ -142,6 +180,17 @@ impl Index {
         }
         self.entries.extend(missing.iter().map(|&entry| entry.clone()));
         !missing.is_empty()
+    }
+
+    fn remove(&mut self, unwanted: &BTreeSet<Digest>) {
+        let is_wanted = |digest: &Digest| !unwanted.contains(digest);
+        self.entries.retain(|entry| is_wanted(&entry.digest));
+        if let Value::Array(entries) = &mut self.document["manifests"] {
+            entries.retain(|entry| {
+                let digest = entry["digest"].as_str().and_then(|text| text.parse().ok());
+                digest.as_ref().is_none_or(is_wanted)
+            });
+        }
     }
 
     fn to_manifest(&self, subject: &Digest) -> Result<Manifest, Error> {
@@ -270,12 +319,14 @@ fn not_manifest(subject: &Digest, source: ManifestError) -> Error {
     Error::Manifest { object: format!("the list of referrers of {subject}"), source }
 }
 
-/// Waits longer the more often others were in the way, each one for a time of its own.
-fn pause(round: u32) -> Duration {
+/// Waits longer the more often others were in the way, each one for a time of its own: up to a
+/// second by default.
+fn pause(client: &Client, round: u32) -> Duration {
+    let first_pause = client.patience().first_pause / 10;
     let patience = Patience {
         attempts: u32::MAX,
-        first_pause: Duration::from_millis(20),
-        longest_pause: Duration::from_secs(1),
+        first_pause,
+        longest_pause: first_pause * 50,
         ..Patience::default()
     };
     patience.pause(round, None).unwrap_or_default()
@@ -294,6 +345,11 @@ const MAX_ROUNDS: u32 = 40;
 /// How much of the referrer's digest is in its tag: 128 bits of it, which nobody hits by accident
 /// or on purpose. 7 + 64 + 1 + 32 characters are well below the 128 that a tag may have.
 const OWN_TAG_DIGITS: usize = 32;
+
+/// The codes by which registries refuse a manifest for what it refers to.
+///
+/// Source: OCI distribution specification, "Error Codes".
+const MISSING_CODES: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
 
 const TAGS_A_PAGE: &str = "1000";
 const MAX_PAGES: usize = 200;

@@ -63,7 +63,7 @@ pub(super) fn upload(
         };
         wait(cancel(client, session));
         match pause {
-            Some(pause) => wait(sleep(pause)),
+            Some(pause) => wait(async { sleep(pause).await }),
             None => return Err(error),
         }
         attempt += 1;
