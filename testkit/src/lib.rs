@@ -4,6 +4,9 @@
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
 //! - [`registry`]: an OCI registry that keeps to the specification, or breaks it as told;
+//! - [`docker_registry`]: the registry that most people run;
+//! - [`clients`]: notation, oras, cosign and skopeo;
+//! - [`tls`]: certificates of test servers and their clients;
 //! - [`image`]: container images, real and made to measure;
 //! - [`pki`]: one signer, by OpenSSL;
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
@@ -15,15 +18,18 @@
 //! [`or_skip`] turns that into a skipped test.
 
 pub mod cache;
+pub mod clients;
 pub mod command;
 pub mod debian;
 pub mod digest;
+pub mod docker_registry;
 mod error;
 pub mod image;
 pub mod pki;
 pub mod registry;
 mod skip;
 pub mod test_pki;
+pub mod tls;
 pub mod tools;
 pub mod vm;
 

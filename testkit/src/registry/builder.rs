@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+
 use super::Registry;
 use super::answer::Answer;
 use super::listener::Listener;
 use super::server::Server;
 use crate::error::Result;
+use crate::test_pki::Identity;
+use crate::tls::TlsAuthority;
 
 /// Describes a registry that is to be started.
 #[derive(Debug, Default)]
@@ -20,6 +24,7 @@ pub(super) struct Settings {
     pub(super) no_referrers_api: bool,
     pub(super) page_size: Option<usize>,
     pub(super) immutable_tags: Option<Answer>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
 impl Builder {
@@ -42,6 +47,19 @@ impl Builder {
         self
     }
 
+    /// Serves HTTPS with a certificate by this authority.
+    pub fn tls(self, authority: &TlsAuthority) -> Result<Self> {
+        let server = authority.server()?;
+        self.tls_as(&server, None)
+    }
+
+    /// Serves HTTPS with this certificate, and lets in only clients with a certificate by the
+    /// authority `clients`, if there is one.
+    pub fn tls_as(mut self, server: &Identity, clients: Option<&TlsAuthority>) -> Result<Self> {
+        self.settings.tls = Some(TlsAuthority::server_config(server, clients)?);
+        Ok(self)
+    }
+
     /// Starts the registry.
     pub fn start(self) -> Result<Registry> {
         let server = Arc::new(Server::new(self.settings)?);
@@ -52,6 +70,6 @@ impl Builder {
 
 impl Settings {
     pub(super) fn scheme(&self) -> &'static str {
-        "http"
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }

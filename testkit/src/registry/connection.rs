@@ -2,7 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::{ServerConnection, StreamOwned};
 
 use super::error::Refusal;
 use super::fault::Script;
@@ -16,15 +19,45 @@ pub(super) fn serve(stream: TcpStream, server: &Server) {
     let Ok(end) = stream.try_clone() else { return };
     // An answer is one write or a few; none should wait for the next.
     let _ = stream.set_nodelay(true);
+    match &server.settings.tls {
+        None => serve_over(stream, &end, server),
+        Some(config) => match ServerConnection::new(Arc::clone(config)) {
+            Ok(connection) => serve_over(StreamOwned::new(connection, stream), &end, server),
+            Err(error) => panic!("no TLS: {error}"),
+        },
+    }
+    let _ = end.shutdown(Shutdown::Both);
+}
+
+/// Carries a connection.
+trait Carrier: Read + Write {
+    /// Says that nothing more will be written.
+    fn say_goodbye(&mut self) -> io::Result<()>;
+}
+
+impl Carrier for TcpStream {
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Carrier for StreamOwned<ServerConnection, TcpStream> {
+    /// Says it, for otherwise what was sent might have been cut short by anyone.
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()
+    }
+}
+
+fn serve_over<S: Carrier>(stream: S, end: &TcpStream, server: &Server) {
     let mut wire = Wire::new(stream);
     // What breaks a connection is the client's to notice.
     match converse(&mut wire, server) {
-        Ok(Next::Linger) => linger(&mut wire, &end),
+        Ok(Next::Linger) => linger(&mut wire, end),
         // Until the client gives up.
         Ok(Next::Stall) => drop(io::copy(&mut wire, &mut io::sink())),
         Ok(Next::Cut | Next::Request) | Err(_) => {}
     }
-    let _ = end.shutdown(Shutdown::Both);
 }
 
 /// Is what becomes of a connection after an answer.
@@ -124,8 +157,8 @@ fn refuse<S: Read + Write>(wire: &mut Wire<S>, error: io::Error) -> io::Result<N
 
 /// Reads what is still arriving: a socket that is closed before would reset the connection, and the
 /// client might lose the answer (RFC 9112, section 9.6).
-fn linger<S: Read + Write>(wire: &mut Wire<S>, end: &TcpStream) {
-    let ended = wire.flush().and_then(|()| end.shutdown(Shutdown::Write));
+fn linger<S: Carrier>(wire: &mut Wire<S>, end: &TcpStream) {
+    let ended = wire.carrier().say_goodbye().and_then(|()| end.shutdown(Shutdown::Write));
     if ended.and_then(|()| end.set_read_timeout(Some(LINGER))).is_ok() {
         let _ = io::copy(&mut wire.take(MOST_LINGER_BYTES), &mut io::sink());
     }

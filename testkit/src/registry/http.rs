@@ -83,6 +83,11 @@ impl<S: Read + Write> Wire<S> {
         Self { reader: BufReader::with_capacity(BUFFER_BYTES, stream) }
     }
 
+    /// Returns what carries the connection.
+    pub(super) fn carrier(&mut self) -> &mut S {
+        self.reader.get_mut()
+    }
+
     /// Waits for the next request; `None` where the client has ended the connection instead.
     ///
     /// # Errors

@@ -3,4 +3,6 @@
 mod client;
 mod faults;
 mod specification;
+mod tls;
+mod with_clients;
 mod with_skopeo;
