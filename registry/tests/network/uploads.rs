@@ -49,7 +49,7 @@ fn an_upload_that_is_cut_off_starts_again() {
         Fault::new().no_answer(),
     ] {
         let fault = registry.fault(fault.method("PUT"));
-        let bytes = content(300_000 + usize::try_from(registry.blobs().len()).unwrap());
+        let bytes = content(300_000 + registry.blobs().len());
         let blob = push_blob(&*place, MediaType::OCI_LAYER, &bytes);
         assert!(fault.count() > 0);
         assert_eq!(registry.blob(&blob.digest.to_string()).unwrap(), bytes);
