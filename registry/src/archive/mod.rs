@@ -212,6 +212,10 @@ impl Storage for Archive {
         Ok(self.state().index.clone())
     }
 
+    fn writes_in_sequence(&self) -> bool {
+        true
+    }
+
     fn finish_storage(&self) -> Result<(), Error> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();

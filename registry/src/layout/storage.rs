@@ -40,6 +40,11 @@ pub(crate) trait Storage: Send + Sync {
         read_index(&self.place_name(), self.open_file(INDEX))
     }
 
+    /// As [`Place::is_sequential`].
+    fn writes_in_sequence(&self) -> bool {
+        false
+    }
+
     /// As [`Place::finish`].
     fn finish_storage(&self) -> Result<(), Error> {
         Ok(())
@@ -155,6 +160,10 @@ impl<S: Storage> Place for S {
             Listing::Tag(tag) => Some(tag.clone()),
         };
         self.change_index(IndexChange { entry: entry_of(manifest), tag })
+    }
+
+    fn is_sequential(&self) -> bool {
+        self.writes_in_sequence()
     }
 
     fn finish(&self) -> Result<(), Error> {
