@@ -29,15 +29,25 @@ pub fn convert_layer(
     sink: &mut dyn ImageSink,
     watch: Watch<'_>,
 ) -> Result<ConvertedLayer, ConversionError> {
+    let blob = place.blob(&layer.descriptor)?.without_hashing();
+    convert_blob(watch(layer, Box::new(blob)), layer, profiles, sink)
+}
+
+/// As [`convert_layer`], of a blob that somebody else has opened.
+pub(crate) fn convert_blob(
+    blob: impl Read,
+    layer: &ImageLayer,
+    profiles: &[Profile],
+    sink: &mut dyn ImageSink,
+) -> Result<ConvertedLayer, ConversionError> {
     let descriptor = &layer.descriptor;
-    let blob = place.blob(descriptor)?.without_hashing();
     let expected = ExpectedLayer {
         media_type: Some(descriptor.media_type.to_string()),
         layer_digest: Some(descriptor.digest),
         size_bytes: Some(descriptor.size),
         diff_id: Some(layer.diff_id),
     };
-    convert(watch(layer, Box::new(blob)), &expected, profiles, sink)
+    convert(blob, &expected, profiles, sink)
         .map_err(|source| ConversionError::Layer { layer: descriptor.digest, source })
 }
 

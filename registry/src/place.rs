@@ -72,6 +72,8 @@ pub trait Place: Send + Sync {
     /// Returns the repository that the place is, if it is one of a registry.
     fn repository(&self) -> Option<Repository> {
         None
+    }
+
     /// Tells whether blobs are written one after the other however many are pushed at once.
     fn is_sequential(&self) -> bool {
         false

@@ -41,6 +41,57 @@ pub enum Reference {
 }
 
 impl Reference {
+    /// Parses the name that an image gets where it is copied to; if there is no tag in it, the image
+    /// keeps the one that `source` names, if any.
+    ///
+    /// In a registry, where every image has a tag, `latest` is the last resort.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reference::from_str`]; a tag of `source` may be none that a registry takes.
+    pub fn destination(text: &str, source: &Selector) -> Result<Self, ReferenceError> {
+        let mut reference = Self::parse(text, source)?;
+        match &mut reference {
+            Self::Archive { selector, .. } | Self::Layout { selector, .. } => {
+                if let (Selector::Only, Selector::Tag(_)) = (&selector, source) {
+                    *selector = source.clone();
+                }
+            }
+            Self::Registry(_) => {}
+        }
+        Ok(reference)
+    }
+
+    /// Parses a reference; in a registry the tag is that of `default` if the text has none.
+    fn parse(text: &str, default: &Selector) -> Result<Self, ReferenceError> {
+        if text.len() > MAX_REFERENCE_BYTES {
+            return Err(ReferenceError::TooLong { limit: MAX_REFERENCE_BYTES, found: text.len() });
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(ReferenceError::Scheme {
+                reference: text.to_owned(),
+                scheme: scheme.to_owned(),
+            });
+        }
+        if let Some(rest) = text.strip_prefix("oci-archive:") {
+            let (path, selector) = split_path(text, rest)?;
+            let file = match path {
+                "-" => ArchiveFile::StandardStream,
+                path => ArchiveFile::Path(PathBuf::from(path)),
+            };
+            return Ok(Self::Archive { file, selector });
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            let (path, selector) = split_path(text, rest)?;
+            return Ok(Self::Layout { directory: PathBuf::from(path), selector });
+        }
+        let default_tag = match default {
+            Selector::Tag(tag) => tag.as_str(),
+            Selector::Digest(_) | Selector::Only => DEFAULT_TAG,
+        };
+        RegistryReference::parse(text, default_tag).map(Self::Registry)
+    }
+
     /// Returns which image of the place is meant.
     pub fn selector(&self) -> &Selector {
         match self {
@@ -66,28 +117,7 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        if text.len() > MAX_REFERENCE_BYTES {
-            return Err(ReferenceError::TooLong { limit: MAX_REFERENCE_BYTES, found: text.len() });
-        }
-        if let Some((scheme, _)) = text.split_once("://") {
-            return Err(ReferenceError::Scheme {
-                reference: text.to_owned(),
-                scheme: scheme.to_owned(),
-            });
-        }
-        if let Some(rest) = text.strip_prefix("oci-archive:") {
-            let (path, selector) = split_path(text, rest)?;
-            let file = match path {
-                "-" => ArchiveFile::StandardStream,
-                path => ArchiveFile::Path(PathBuf::from(path)),
-            };
-            return Ok(Self::Archive { file, selector });
-        }
-        if let Some(rest) = text.strip_prefix("oci:") {
-            let (path, selector) = split_path(text, rest)?;
-            return Ok(Self::Layout { directory: PathBuf::from(path), selector });
-        }
-        RegistryReference::parse(text).map(Self::Registry)
+        Self::parse(text, &Selector::Only)
     }
 }
 
@@ -156,7 +186,7 @@ pub struct RegistryReference {
 }
 
 impl RegistryReference {
-    fn parse(text: &str) -> Result<Self, ReferenceError> {
+    fn parse(text: &str, default_tag: &str) -> Result<Self, ReferenceError> {
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
             Some((name, digest)) => (name, Some(parse_digest(text, digest)?)),
@@ -194,7 +224,7 @@ impl RegistryReference {
                 component: component.to_owned(),
             });
         }
-        let tag = Tag::for_registry(tag.unwrap_or(DEFAULT_TAG))
+        let tag = Tag::for_registry(tag.unwrap_or(default_tag))
             .map_err(|TagError { tag }| ReferenceError::Tag { reference: text.to_owned(), tag })?;
         Ok(Self {
             registry: registry.to_owned(),
@@ -459,6 +489,31 @@ mod tests {
                 selector: Selector::Only
             })
         );
+    }
+
+    #[test]
+    fn images_keep_their_tag_where_they_get_no_other() {
+        let digest = Digest::of(b"image");
+        let at_digest = format!("oci:out@{digest}");
+        for (text, source, expected) in [
+            ("oci:out", tag("v1"), "oci:out:v1"),
+            ("oci:out:v2", tag("v1"), "oci:out:v2"),
+            ("oci:out", Selector::Only, "oci:out"),
+            ("oci:out", Selector::Digest(digest), "oci:out"),
+            (&at_digest, tag("v1"), &at_digest),
+            ("oci-archive:-", tag("v1"), "oci-archive:-:v1"),
+            ("r.example/app", tag("v1"), "r.example/app:v1"),
+            ("r.example/app:v2", tag("r.example/app:v1"), "r.example/app:v2"),
+            ("r.example/app", Selector::Only, "r.example/app:latest"),
+            ("r.example/app", Selector::Digest(digest), "r.example/app:latest"),
+        ] {
+            let destination = Reference::destination(text, &source).unwrap();
+            assert_eq!(destination.to_string(), expected);
+        }
+        assert!(matches!(
+            Reference::destination("r.example/app", &tag("r.example/app:v1")),
+            Err(ReferenceError::Tag { .. })
+        ));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use libverity::signer::{SignError, Signer};
 use crate::artifact::{Claim, LayerSignature, SignatureArtifact};
 use crate::conversion::{ConversionError, Watch, convert_layer};
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{Image, ImageLayer};
 use crate::place::Place;
 use crate::signatures::{self, Published};
 
@@ -30,9 +30,26 @@ pub fn sign(
     signer: &dyn Signer,
     watch: Watch<'_>,
 ) -> Result<SignedImage, SigningError> {
-    if image.layers.is_empty() {
-        return Err(SigningError::NoLayers { image: image.manifest.digest() });
+    sign_converted(image, signer, |layer| {
+        convert_layer(place, layer, profiles, &mut Discard, watch)
+    })
+}
+
+/// Refuses an image with nothing that could be signed.
+pub(crate) fn check_layers(image: &Image) -> Result<(), SigningError> {
+    match image.layers.is_empty() {
+        true => Err(SigningError::NoLayers { image: image.manifest.digest() }),
+        false => Ok(()),
     }
+}
+
+/// As [`sign`], of layers that `converted` converts or has converted.
+pub(crate) fn sign_converted(
+    image: &Image,
+    signer: &dyn Signer,
+    mut converted: impl FnMut(&ImageLayer) -> Result<ConvertedLayer, ConversionError>,
+) -> Result<SignedImage, SigningError> {
+    check_layers(image)?;
     let mut seen = BTreeSet::new();
     let mut signatures = Vec::new();
     let mut layers = Vec::new();
@@ -41,7 +58,7 @@ pub fn sign(
         if !seen.insert(digest) {
             continue;
         }
-        let conversion = convert_layer(place, layer, profiles, &mut Discard, watch)?;
+        let conversion = converted(layer)?;
         signatures.extend(sign_layer(digest, &conversion, signer)?);
         layers.push(conversion);
     }

@@ -9,8 +9,8 @@ mod plan;
 
 use std::sync::Arc;
 
-pub(crate) use self::blobs::{PlacedBlob, for_each_blob};
 pub use self::blobs::{PARALLEL_BLOBS, WatchBlob};
+pub(crate) use self::blobs::{PlacedBlob, for_each_blob};
 pub(crate) use self::plan::Plan;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
