@@ -1,24 +1,22 @@
 //! Copies between places, whole, interrupted and damaged.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libverity::digest::Digest;
 use osguard_registry::archive::Archive;
-use osguard_registry::blob::BlobReader;
 use osguard_registry::copy::{Copied, copy};
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::Error;
 use osguard_registry::image::Image;
 use osguard_registry::layout::Layout;
 use osguard_registry::manifest::Manifest;
-use osguard_registry::place::{BlobSource, Listing, Place, Pushed, Referrer};
+use osguard_registry::place::{Listing, Place};
 use osguard_registry::reference::{ArchiveFile, Selector};
 use osguard_registry::signatures;
 use osguard_registry::tag::Tag;
 
-use crate::support::{ImageMaker, blob_file, names_in, signature_of};
+use crate::support::{Event, ImageMaker, Watched, blob_file, names_in, signature_of};
 
 fn tag(text: &str) -> Tag {
     text.parse().unwrap()
@@ -115,8 +113,7 @@ fn an_interrupted_copy_is_completed_by_another() {
     let steps = whole.unwrap().stored;
     for last in 0..steps {
         let to = Layout::create(&directory.path().join(format!("to-{last}"))).unwrap();
-        let failing = Failing { place: &to, pushes: AtomicUsize::new(last) };
-        copy_all(&from, &index, &failing).unwrap_err();
+        copy_all(&from, &index, &Watched::failing_after(&to, last)).unwrap_err();
         let error = to.resolve(&Selector::Tag(tag("copied"))).unwrap_err();
         assert!(matches!(error, Error::NoSuchTag { .. }), "not listed before it is complete");
         let copied = copy_all(&from, &index, &to).unwrap();
@@ -152,53 +149,83 @@ fn damage_is_not_copied() {
     assert_eq!(copied.left_behind[0].0.digest, artifact.manifest.digest());
 }
 
-/// Is a place that fails after some pushes.
-struct Failing<'a> {
-    place: &'a dyn Place,
-    pushes: AtomicUsize,
+#[test]
+fn what_hangs_on_damaged_content_stays_behind_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("from");
+    let (from, index, images) = signed_index(&path);
+    let artifact = signature_of(&images[0], "bb", b"more").encode().unwrap();
+    for (descriptor, bytes) in &artifact.blobs {
+        from.push_blob(descriptor, &bytes.as_slice()).unwrap();
+    }
+    from.push_manifest(&artifact.manifest, Listing::Referrer).unwrap();
+    let blob = blob_file(&path, &Digest::of(b"more"));
+    for damage in [Some(&b"MORE"[..]), Some(b"mor"), None] {
+        std::fs::remove_file(&blob).unwrap();
+        if let Some(damage) = damage {
+            std::fs::write(&blob, damage).unwrap();
+        }
+        let to = Layout::create(&directory.path().join("to")).unwrap();
+        let copied = copy_all(&from, &index, &to).unwrap();
+        assert_complete(&to, &index, &images);
+        assert_eq!(copied.left_behind.len(), 1);
+        assert_eq!(copied.left_behind[0].0.digest, artifact.manifest.digest());
+        assert_eq!(copied.referrers.len(), 4);
+        std::fs::remove_dir_all(directory.path().join("to")).unwrap();
+        std::fs::write(&blob, b"").unwrap();
+    }
+
+    // What the image itself needs is no attachment, even if one has it as well.
+    let maker = ImageMaker::new(&from);
+    let shared = maker.artifact(&index, "application/x", b"amd64");
+    from.push_manifest(&shared, Listing::Referrer).unwrap();
+    std::fs::remove_file(blob_file(&path, &Digest::of(b"amd64"))).unwrap();
+    let to = Layout::create(&directory.path().join("to")).unwrap();
+    let error = copy_all(&from, &index, &to).unwrap_err();
+    assert!(matches!(error, Error::NoSuchBlob { .. }), "{error}");
 }
 
-impl Failing<'_> {
-    fn push(&self) -> Result<(), Error> {
-        self.pushes
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-            .map(drop)
-            .map_err(|_| Error::from_read("the cable", io::Error::other("cut")))
-    }
+#[test]
+fn what_is_there_is_not_fetched_and_damage_there_is_repaired() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, images) = signed_index(&directory.path().join("from"));
+    let path = directory.path().join("to");
+    let to = Layout::create(&path).unwrap();
+    copy_all(&from, &index, &to).unwrap();
+    std::fs::write(blob_file(&path, &Digest::of(b"arm64")), b"ARM64").unwrap();
+    let watched = Watched::new(&from);
+    let copied = copy_all(&watched, &index, &to).unwrap();
+    assert_eq!(copied.stored, 1);
+    assert_complete(&to, &index, &images);
+    let fetched = watched.events();
+    assert_eq!(fetched, [Event::Opened(Digest::of(b"arm64"))]);
 }
 
-impl Place for Failing<'_> {
-    fn name(&self) -> String {
-        self.place.name()
-    }
+#[test]
+fn archives_are_the_same_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, _) = signed_index(&directory.path().join("from"));
+    let archives = [1, 2, 3].map(|number| {
+        let path = directory.path().join(format!("{number}.tar"));
+        copy_all(&from, &index, &Archive::create(&ArchiveFile::Path(path.clone())).unwrap())
+            .unwrap();
+        std::fs::read(path).unwrap()
+    });
+    assert!(archives[0] == archives[1] && archives[1] == archives[2]);
+}
 
-    fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
-        self.place.resolve(selector)
-    }
-
-    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {
-        self.place.manifest(descriptor)
-    }
-
-    fn blob(&self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
-        self.place.blob(descriptor)
-    }
-
-    fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
-        self.place.has(descriptor)
-    }
-
-    fn referrers(&self, subject: &Descriptor, types: &[&str]) -> Result<Vec<Referrer>, Error> {
-        self.place.referrers(subject, types)
-    }
-
-    fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error> {
-        self.push()?;
-        self.place.push_blob(descriptor, source)
-    }
-
-    fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {
-        self.push()?;
-        self.place.push_manifest(manifest, listing)
-    }
+#[test]
+fn writers_of_the_same_image_at_once_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, index, images) = signed_index(&directory.path().join("from"));
+    let path = directory.path().join("to");
+    let archive = ArchiveFile::Path(directory.path().join("to.tar"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| copy_all(&from, &index, &Layout::create(&path).unwrap()).unwrap());
+            scope.spawn(|| copy_all(&from, &index, &Archive::create(&archive).unwrap()).unwrap());
+        }
+    });
+    assert_complete(&Layout::open(&path).unwrap(), &index, &images);
+    assert_complete(&Archive::open(&archive).unwrap(), &index, &images);
 }

@@ -3,6 +3,8 @@
 
 mod archive;
 mod copy;
+mod dry_run;
 mod layout;
+mod push;
 mod signatures;
 mod support;

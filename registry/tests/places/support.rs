@@ -1,13 +1,20 @@
 //! What the tests of places share.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libverity::digest::{Digest, RootHash};
+use libverity::signer::FileSigner;
 use osguard_registry::artifact::{Claim, LayerSignature, SignatureArtifact};
+use osguard_registry::blob::BlobReader;
 use osguard_registry::descriptor::Descriptor;
+use osguard_registry::error::Error;
 use osguard_registry::manifest::Manifest;
 use osguard_registry::media_type::MediaType;
-use osguard_registry::place::{Listing, Place};
+use osguard_registry::place::{BlobSource, Listing, Place, Pushed, Referrer};
+use osguard_registry::reference::Selector;
 use serde_json::json;
 
 /// Makes small images in a place.
@@ -124,6 +131,109 @@ pub(crate) fn signature_of(image: &Manifest, signer: &str, signature: &[u8]) -> 
         subject: image.descriptor().plain(),
         signatures: vec![LayerSignature { claim, signature: signature.to_vec() }],
     }
+}
+
+/// Is a place that is watched, and fails after some pushes.
+pub(crate) struct Watched<'a> {
+    place: &'a dyn Place,
+    pushes: AtomicUsize,
+    events: Mutex<Vec<Event>>,
+}
+
+/// Is what happened to a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A blob was opened for reading.
+    Opened(Digest),
+    /// A blob was stored.
+    StoredBlob(Digest),
+    /// A manifest was pushed.
+    PushedManifest(Digest),
+    /// A manifest was pushed under a tag.
+    Tagged(Digest),
+}
+
+impl<'a> Watched<'a> {
+    pub(crate) fn new(place: &'a dyn Place) -> Self {
+        Self::failing_after(place, usize::MAX)
+    }
+
+    pub(crate) fn failing_after(place: &'a dyn Place, pushes: usize) -> Self {
+        Self { place, pushes: AtomicUsize::new(pushes), events: Mutex::default() }
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+
+    fn push(&self) -> Result<(), Error> {
+        self.pushes
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .map(drop)
+            .map_err(|_| Error::from_read("the cable", io::Error::other("cut")))
+    }
+
+    fn happened(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+}
+
+impl Place for Watched<'_> {
+    fn name(&self) -> String {
+        self.place.name()
+    }
+
+    fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        self.place.resolve(selector)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {
+        self.place.manifest(descriptor)
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
+        self.happened(Event::Opened(descriptor.digest));
+        self.place.blob(descriptor)
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        self.place.has(descriptor)
+    }
+
+    fn referrers(&self, subject: &Descriptor, types: &[&str]) -> Result<Vec<Referrer>, Error> {
+        self.place.referrers(subject, types)
+    }
+
+    fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error> {
+        self.push()?;
+        let pushed = self.place.push_blob(descriptor, source)?;
+        if pushed == Pushed::Stored {
+            self.happened(Event::StoredBlob(descriptor.digest));
+        }
+        Ok(pushed)
+    }
+
+    fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {
+        self.push()?;
+        let digest = manifest.digest();
+        self.happened(match listing {
+            Listing::Tag(_) => Event::Tagged(digest),
+            _ => Event::PushedManifest(digest),
+        });
+        self.place.push_manifest(manifest, listing)
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        self.place.finish()
+    }
+}
+
+/// Reads one of the keys in `testdata`, for a signer called `name`.
+pub(crate) fn signer(name: &str) -> FileSigner {
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/keys");
+    let file = |ending| keys.join(format!("{name}.{ending}"));
+    FileSigner::open(&file("key"), &file("crt"), &mut || unreachable!("it is not encrypted"))
+        .unwrap()
 }
 
 pub(crate) fn blob_file(layout: &Path, digest: &Digest) -> PathBuf {
