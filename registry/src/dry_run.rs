@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::network::Network;
-use crate::place::{self, BlobSource, Listing, Place, Pushed, Referrer, Repository};
+use crate::place::{self, BlobSource, Listing, Place, Pushed, Referrer, ReferrersWay, Repository};
 use crate::reference::{ArchiveFile, Reference, Selector};
 
 /// Stands for the place that an image would be copied to, and remembers what would be there then.
@@ -137,6 +137,10 @@ impl Place for DryRun<'_> {
 
     fn repository(&self) -> Option<Repository> {
         self.place.as_ref().and_then(|place| place.repository())
+    }
+
+    fn referrers_way(&self) -> Option<ReferrersWay> {
+        self.place.as_ref().and_then(|place| place.referrers_way())
     }
 
     fn push_manifest(&self, manifest: &Manifest, _: Listing<'_>) -> Result<Pushed, Error> {
