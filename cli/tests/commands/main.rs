@@ -6,6 +6,7 @@ mod bad_input;
 mod environment;
 mod fixtures;
 mod help;
+mod interop;
 mod keys;
 mod layers;
 mod limits;

@@ -1,0 +1,145 @@
+//! Other people's tools and `osguard` on the registry that most people run.
+
+use std::process::Command;
+
+use osguard_testkit::clients::Clients;
+use osguard_testkit::command::run;
+use osguard_testkit::docker_registry::DockerRegistry;
+use osguard_testkit::or_skip;
+use serde_json::Value;
+
+use crate::environment::Environment;
+use crate::fixtures;
+
+/// Is the image `v1` in Debian's registry, with everyone who has to do with it.
+struct Scene {
+    environment: Environment,
+    registry: DockerRegistry,
+    clients: Clients,
+    image: String,
+}
+
+impl Scene {
+    /// Starts the registry and has skopeo bring the image there.
+    fn new() -> Option<Self> {
+        let registry = or_skip(DockerRegistry::start())?;
+        let clients = Clients::new().unwrap();
+        let environment = Environment::with_keys();
+        fixtures::image(&environment);
+        let image = format!("{}/team/app:v1", registry.host());
+        let scene = Self { environment, registry, clients, image };
+        let source = format!("oci:{}:v1", scene.environment.path("image").display());
+        let copied = or_skip(scene.clients.skopeo())?;
+        scene.skopeo(copied, &source, &format!("docker://{}", scene.image));
+        Some(scene)
+    }
+
+    fn skopeo(&self, mut skopeo: Command, from: &str, to: &str) {
+        let options = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+        run(skopeo.arg("copy").args(options).args([from, to])).unwrap();
+    }
+
+    fn sign(&self) -> Value {
+        let sign = ["sign", "--output", "json", "--key", "alice.key", &self.image];
+        self.environment.run(sign).json()
+    }
+
+    /// Verifies an image and returns how that ended.
+    fn verify(&self, image: &str) -> i32 {
+        self.environment.run(["verify", "--trust", "alice.crt", image]).code
+    }
+
+    fn at(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.registry.host())
+    }
+}
+
+#[test]
+fn images_are_signed_where_they_lie() {
+    let Some(scene) = Scene::new() else { return };
+    assert_eq!(scene.verify(&scene.image), 10);
+    let signed = scene.sign();
+    assert_eq!(signed["manifests"][0]["already_signed"], false);
+    assert_eq!(scene.verify(&scene.image), 0);
+    let again = scene.sign();
+    assert_eq!(again["manifests"][0]["already_signed"], true);
+    assert_eq!(again["manifests"][0]["artifacts"], signed["manifests"][0]["artifacts"]);
+    let mallory = ["verify", "--trust", "mallory.crt", &scene.image];
+    assert_eq!(scene.environment.run(mallory).code, 11);
+}
+
+#[test]
+fn notation_and_osguard_leave_each_other_their_signatures() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(mut key) = or_skip(scene.clients.notation()) else { return };
+    run(key.args(["cert", "generate-test", "--default", "tester"])).unwrap();
+    let notation = |arguments: &[&str]| {
+        let mut notation = scene.clients.notation().unwrap();
+        run(notation.args(arguments).args(["--insecure-registry", &scene.image])).unwrap()
+    };
+    notation(&["sign"]);
+    scene.sign();
+    assert_eq!(signatures(&notation(&["list"])), 1);
+    assert_eq!(scene.verify(&scene.image), 0);
+
+    // In the other order.
+    let other = scene.at("team/other:v1");
+    let skopeo = scene.clients.skopeo().unwrap();
+    scene.skopeo(skopeo, &format!("docker://{}", scene.image), &format!("docker://{other}"));
+    let scene = Scene { image: other, ..scene };
+    let notation = |arguments: &[&str]| {
+        let mut notation = scene.clients.notation().unwrap();
+        run(notation.args(arguments).args(["--insecure-registry", &scene.image])).unwrap()
+    };
+    scene.sign();
+    notation(&["sign"]);
+    assert_eq!(signatures(&notation(&["list"])), 1);
+    assert_eq!(scene.verify(&scene.image), 0);
+}
+
+#[test]
+fn oras_sees_the_signatures_and_carries_them() {
+    let Some(scene) = Scene::new() else { return };
+    scene.sign();
+    let Some(mut discover) = or_skip(scene.clients.oras()) else { return };
+    let found = run(discover.args(["discover", "--plain-http", "--format", "json", &scene.image]));
+    let found: Value = serde_json::from_slice(&found.unwrap()).unwrap();
+    let text = found.to_string();
+    assert!(text.contains("application/vnd.cncf.notary.signature.dm-verity"), "{text}");
+
+    let copy = scene.at("elsewhere/app:v1");
+    let mut oras = scene.clients.oras().unwrap();
+    oras.args(["cp", "-r", "--from-plain-http", "--to-plain-http", &scene.image, &copy]);
+    run(&mut oras).unwrap();
+    assert_eq!(scene.verify(&copy), 0);
+}
+
+#[test]
+fn skopeo_moves_the_image_and_leaves_the_signatures() {
+    let Some(scene) = Scene::new() else { return };
+    scene.sign();
+    let copy = scene.at("elsewhere/app:v1");
+    let skopeo = scene.clients.skopeo().unwrap();
+    scene.skopeo(skopeo, &format!("docker://{}", scene.image), &format!("docker://{copy}"));
+    assert_eq!(scene.verify(&copy), 10);
+    assert_eq!(scene.verify(&scene.image), 0);
+}
+
+#[test]
+fn cosign_is_not_confused() {
+    let Some(scene) = Scene::new() else { return };
+    scene.sign();
+    let Some(mut cosign) = or_skip(scene.clients.cosign()) else { return };
+    let tree = run(cosign.args(["tree", "--allow-http-registry", &scene.image])).unwrap();
+    let tree = String::from_utf8(tree).unwrap();
+    assert!(tree.contains("No Supply Chain Security Related Artifacts"), "{tree}");
+}
+
+/// Counts the signatures that `notation list` prints.
+fn signatures(listed: &[u8]) -> usize {
+    let listed = String::from_utf8_lossy(listed);
+    listed
+        .lines()
+        .filter(|line| line.trim_start_matches(['│', ' ', '└', '├', '─']).starts_with("sha256:"))
+        .count()
+}
