@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64ct::{Base64, Encoding as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cache;
 use crate::command::find;
@@ -49,7 +49,17 @@ impl Clients {
     /// Writes into [`Self::docker_config`] the credentials for one host, and no other.
     pub fn log_in(&self, host: &str, user: &str, password: &str) -> Result<()> {
         let secret = Base64::encode_string(format!("{user}:{password}").as_bytes());
-        let config = json!({ "auths": { host: { "auth": secret } } });
+        self.write_credentials(host, &json!({ "auth": secret }))
+    }
+
+    /// Writes into [`Self::docker_config`] the identity token for one host, as `docker login` does
+    /// where a registry hands one out.
+    pub fn log_in_with_token(&self, host: &str, token: &str) -> Result<()> {
+        self.write_credentials(host, &json!({ "identitytoken": token }))
+    }
+
+    fn write_credentials(&self, host: &str, credentials: &Value) -> Result<()> {
+        let config = json!({ "auths": { host: credentials } });
         cache::create_directories(&self.docker_config())?;
         cache::write(&self.docker_config().join("config.json"), config.to_string().as_bytes())
     }

@@ -6,7 +6,8 @@ use rustls::ServerConfig;
 
 use super::Registry;
 use super::answer::Answer;
-use super::listener::Listener;
+use super::authentication::{Authentication, Bearer, Credentials};
+use super::listener::Socket;
 use super::server::Server;
 use crate::error::Result;
 use crate::test_pki::Identity;
@@ -21,6 +22,7 @@ pub struct Builder {
 /// Is how a registry behaves from its start to its end.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
+    pub(super) authentication: Authentication,
     pub(super) no_referrers_api: bool,
     pub(super) page_size: Option<usize>,
     pub(super) immutable_tags: Option<Answer>,
@@ -60,11 +62,30 @@ impl Builder {
         Ok(self)
     }
 
+    /// Lets in only who shows this name and password with every request.
+    pub fn basic(mut self, user: &str, password: &str) -> Self {
+        self.settings.authentication = Authentication::Basic(Credentials::new(user, password));
+        self
+    }
+
+    /// Lets in only who shows a token that allows what is asked for.
+    pub fn bearer(mut self, bearer: Bearer) -> Self {
+        self.settings.authentication = Authentication::Bearer(bearer);
+        self
+    }
+
     /// Starts the registry.
     pub fn start(self) -> Result<Registry> {
-        let server = Arc::new(Server::new(self.settings)?);
-        let listener = Listener::start(Arc::clone(&server))?;
-        Ok(Registry { listener, server })
+        let socket = Socket::bind()?;
+        let token_socket = match &self.settings.authentication {
+            Authentication::Bearer(bearer) if bearer.another_port => Some(Socket::bind()?),
+            _ => None,
+        };
+        let token_address = token_socket.as_ref().unwrap_or(&socket).address;
+        let server = Arc::new(Server::new(self.settings, token_address)?);
+        let listener = socket.listen(Arc::clone(&server));
+        let token_listener = token_socket.map(|socket| socket.listen(Arc::clone(&server)));
+        Ok(Registry { listener, token_listener, server })
     }
 }
 

@@ -15,14 +15,16 @@ use super::response::{Ending, Response};
 use super::server::Server;
 
 /// Serves a connection until either side ends it.
-pub(super) fn serve(stream: TcpStream, server: &Server) {
+pub(super) fn serve(stream: TcpStream, port: u16, server: &Server) {
     let Ok(end) = stream.try_clone() else { return };
     // An answer is one write or a few; none should wait for the next.
     let _ = stream.set_nodelay(true);
     match &server.settings.tls {
-        None => serve_over(stream, &end, server),
+        None => serve_over(Wire::new(stream, port), &end, server),
         Some(config) => match ServerConnection::new(Arc::clone(config)) {
-            Ok(connection) => serve_over(StreamOwned::new(connection, stream), &end, server),
+            Ok(connection) => {
+                serve_over(Wire::new(StreamOwned::new(connection, stream), port), &end, server)
+            }
             Err(error) => panic!("no TLS: {error}"),
         },
     }
@@ -49,8 +51,7 @@ impl Carrier for StreamOwned<ServerConnection, TcpStream> {
     }
 }
 
-fn serve_over<S: Carrier>(stream: S, end: &TcpStream, server: &Server) {
-    let mut wire = Wire::new(stream);
+fn serve_over<S: Carrier>(mut wire: Wire<S>, end: &TcpStream, server: &Server) {
     // What breaks a connection is the client's to notice.
     match converse(&mut wire, server) {
         Ok(Next::Linger) => linger(&mut wire, end),

@@ -7,6 +7,8 @@ use super::response::{Ending, Framing, Response};
 /// Is the head of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
+    /// The port at which it arrived.
+    pub(super) port: u16,
     pub(super) method: String,
     /// The path, percent-decoded.
     pub(super) path: String,
@@ -42,7 +44,7 @@ impl Head {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, httparse::Error> {
+    fn parse(bytes: &[u8], port: u16) -> Result<Self, httparse::Error> {
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         if request.parse(bytes)?.is_partial() {
@@ -52,6 +54,7 @@ impl Head {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let mut head = Self {
+            port,
             method: request.method.unwrap_or_default().to_owned(),
             path: text(&percent_encoding::percent_decode_str(path).collect::<Vec<u8>>()),
             query: query.to_owned(),
@@ -71,6 +74,7 @@ impl Head {
 /// Is a connection; what is read from it goes through a buffer.
 pub(super) struct Wire<S> {
     reader: BufReader<S>,
+    port: u16,
 }
 
 /// Is what answers are written to and bodies read from, whatever carries it.
@@ -79,8 +83,9 @@ pub(super) trait Duplex: BufRead + Write {}
 impl<S: Read + Write> Duplex for Wire<S> {}
 
 impl<S: Read + Write> Wire<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER_BYTES, stream) }
+    /// Takes a connection that was made to this port.
+    pub(super) fn new(stream: S, port: u16) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER_BYTES, stream), port }
     }
 
     /// Returns what carries the connection.
@@ -113,7 +118,7 @@ impl<S: Read + Write> Wire<S> {
                 // An empty line before a request is nothing (RFC 9112, section 2.2).
                 bytes.clear();
             } else if bytes.ends_with(b"\r\n\r\n") {
-                return Head::parse(&bytes).map(Some).map_err(no_request);
+                return Head::parse(&bytes, self.port).map(Some).map_err(no_request);
             }
         }
     }
@@ -262,7 +267,7 @@ mod tests {
     use super::*;
 
     fn wire(input: &[u8]) -> Wire<io::Cursor<Vec<u8>>> {
-        Wire::new(io::Cursor::new(input.to_vec()))
+        Wire::new(io::Cursor::new(input.to_vec()), 80)
     }
 
     #[test]

@@ -12,6 +12,13 @@ use super::lock;
 use super::server::Server;
 use crate::error::{Error, Result};
 
+/// Is a free port of the loopback device, taken.
+#[derive(Debug)]
+pub(super) struct Socket {
+    socket: TcpListener,
+    pub(super) address: SocketAddr,
+}
+
 /// Is a port that is listened on; dropped, it cuts all its connections and waits for their threads.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -27,21 +34,25 @@ struct Ends {
     open: Mutex<HashMap<u64, TcpStream>>,
 }
 
-impl Listener {
-    /// Listens on a free port of the loopback device.
-    pub(super) fn start(server: Arc<Server>) -> Result<Self> {
-        let refused = Error::io(Path::new("127.0.0.1:0"));
-        let (socket, address) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|socket| socket.local_addr().map(|address| (socket, address)))
-            .map_err(refused)?;
-        let ends = Arc::new(Ends::default());
-        let acceptor = {
-            let ends = Arc::clone(&ends);
-            thread::spawn(move || accept(&socket, &server, &ends))
-        };
-        Ok(Self { address, ends, acceptor: Some(acceptor) })
+impl Socket {
+    pub(super) fn bind() -> Result<Self> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|socket| Ok(Self { address: socket.local_addr()?, socket }))
+            .map_err(Error::io(Path::new("127.0.0.1:0")))
     }
 
+    pub(super) fn listen(self, server: Arc<Server>) -> Listener {
+        let ends = Arc::new(Ends::default());
+        let Self { socket, address } = self;
+        let acceptor = {
+            let ends = Arc::clone(&ends);
+            thread::spawn(move || accept(&socket, address.port(), &server, &ends))
+        };
+        Listener { address, ends, acceptor: Some(acceptor) }
+    }
+}
+
+impl Listener {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -72,7 +83,7 @@ impl Ends {
 }
 
 /// Serves connections until the listener ends.
-fn accept(socket: &TcpListener, server: &Arc<Server>, ends: &Ends) {
+fn accept(socket: &TcpListener, port: u16, server: &Server, ends: &Ends) {
     thread::scope(|scope| {
         for (number, stream) in (0..).zip(socket.incoming()) {
             if ends.ended.load(Ordering::SeqCst) {
@@ -82,7 +93,7 @@ fn accept(socket: &TcpListener, server: &Arc<Server>, ends: &Ends) {
             let Ok(end) = stream.try_clone() else { continue };
             lock(&ends.open).insert(number, end);
             scope.spawn(move || {
-                connection::serve(stream, server);
+                connection::serve(stream, port, server);
                 lock(&ends.open).remove(&number);
             });
         }

@@ -7,6 +7,7 @@
 //! Blobs lie in files and pass through in pieces; manifests, up to 4 MiB each, lie in memory.
 
 mod answer;
+mod authentication;
 mod blobs;
 mod builder;
 mod connection;
@@ -23,6 +24,7 @@ mod response;
 mod route;
 mod server;
 mod store;
+mod tokens;
 mod uploads;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::Result;
 
 pub use answer::Answer;
+pub use authentication::Bearer;
 pub use builder::Builder;
 pub use fault::{Fault, Scripted};
 pub use gate::Gate;
@@ -43,6 +46,8 @@ use server::Server;
 #[derive(Debug)]
 pub struct Registry {
     listener: Listener,
+    /// Listens for who wants tokens, where that is another port.
+    token_listener: Option<Listener>,
     server: Arc<Server>,
 }
 
@@ -70,6 +75,16 @@ impl Registry {
     /// Returns the root of all its addresses, without a slash at the end: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.server.settings.scheme(), self.host())
+    }
+
+    /// Returns host and port of the token server: its own, or the registry's.
+    pub fn token_host(&self) -> String {
+        self.token_listener.as_ref().unwrap_or(&self.listener).address().to_string()
+    }
+
+    /// Has all tokens expire that have been handed out.
+    pub fn expire_tokens(&self) {
+        self.server.tokens.expire();
     }
 
     /// Has something go wrong from now on; returns what tells how often it has.

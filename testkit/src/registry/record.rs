@@ -9,6 +9,8 @@ use super::lock;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
+    /// The port at which it arrived: the registry's or the token server's.
+    pub port: u16,
     /// The method, in capitals.
     pub method: String,
     /// The path, percent-decoded.
@@ -53,6 +55,7 @@ impl Records {
     pub(super) fn add(&self, head: &Head) -> usize {
         let mut kept = lock(&self.0);
         kept.requests.push(Request {
+            port: head.port,
             method: head.method.clone(),
             path: head.path.clone(),
             query: head.query.clone(),

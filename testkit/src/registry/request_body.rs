@@ -191,7 +191,7 @@ mod tests {
 
     /// Reads the body of the first request, and the path of the second.
     fn read(requests: &str) -> io::Result<(String, String)> {
-        let mut wire = Wire::new(io::Cursor::new(requests.as_bytes().to_vec()));
+        let mut wire = Wire::new(io::Cursor::new(requests.as_bytes().to_vec()), 80);
         let head = wire.read_head()?.unwrap();
         let mut text = String::new();
         RequestBody::new(&mut wire, Rest::announced(&head)?).read_to_string(&mut text)?;

@@ -1,5 +1,8 @@
 //! What all connections of a registry share.
 
+use std::net::SocketAddr;
+
+use super::authentication::Authentication;
 use super::builder::Settings;
 use super::error::Refusal;
 use super::fault::Faults;
@@ -10,6 +13,7 @@ use super::request_body::RequestBody;
 use super::response::Response;
 use super::route::Route;
 use super::store::Store;
+use super::tokens::Tokens;
 use super::{blobs, manifests, referrers, uploads};
 use crate::error::Result;
 
@@ -17,6 +21,8 @@ use crate::error::Result;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) settings: Settings,
+    token_address: SocketAddr,
+    pub(super) tokens: Tokens,
     pub(super) store: Store,
     pub(super) records: Records,
     pub(super) faults: Faults,
@@ -25,9 +31,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(settings: Settings) -> Result<Self> {
+    pub(super) fn new(settings: Settings, token_address: SocketAddr) -> Result<Self> {
         Ok(Self {
             settings,
+            token_address,
+            tokens: Tokens::default(),
             store: Store::new()?,
             records: Records::default(),
             faults: Faults::default(),
@@ -41,13 +49,21 @@ impl Server {
         self.faults.clear();
     }
 
-    /// Does what the specification asks for.
+    /// Does what is asked for, if it is allowed.
     pub(super) fn answer(
         &self,
         head: &Head,
         body: &mut RequestBody<'_>,
     ) -> std::result::Result<Response, Refusal> {
+        if let Authentication::Bearer(bearer) = &self.settings.authentication
+            && head.port == self.token_address.port()
+            && (head.path == "/token" || bearer.another_port)
+        {
+            return self.tokens.answer(bearer, head, body);
+        }
         let route = Route::parse(&head.path)?;
+        let realm = format!("{}://{}/token", self.settings.scheme(), self.token_address);
+        self.settings.authentication.check(head, &route, &self.tokens, &realm)?;
         match (&route, head.method.as_str()) {
             (Route::Base, "GET" | "HEAD") => Ok(Response::json(200, "{}")),
             (Route::Blob { repository, digest }, method) => {

@@ -21,7 +21,11 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn connect(registry: &Registry) -> Self {
-        let stream = TcpStream::connect(registry.host()).expect("the registry listens");
+        Self::connect_to(&registry.host())
+    }
+
+    pub(crate) fn connect_to(host: &str) -> Self {
+        let stream = TcpStream::connect(host).expect("the registry listens");
         // Far more than any answer takes: a test that waits for nothing ends at all.
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
         Self { reader: BufReader::new(stream) }
