@@ -1,5 +1,6 @@
 //! The registry of the tests is itself tested: byte by byte, and by the clients that people use.
 
+mod against_distribution;
 mod authentication;
 mod client;
 mod faults;
