@@ -53,7 +53,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Credentials(#[from] crate::credentials::CredentialError),
     /// The registry says no to whoever asks.
-    #[error("{registry} denies {what}{words}; the credentials are {credentials}")]
+    #[error("{registry} denies {what}{words}; credentials: {credentials}")]
     Denied {
         /// The host of the registry.
         registry: String,
@@ -196,7 +196,7 @@ pub enum RegistryError {
         cause: reqwest::Error,
     },
     /// The registry does not believe that we are who we say.
-    #[error("{registry} refuses the credentials for {what}{words}; they are {credentials}")]
+    #[error("{registry} wants other credentials for {what}{words}; credentials: {credentials}")]
     Unauthorized {
         /// The host of the registry or of its token server.
         registry: String,
