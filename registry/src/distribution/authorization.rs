@@ -21,6 +21,8 @@ use crate::credentials::{Credential, Credentials, Found};
 /// Source: distribution, "Token Scope Documentation".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
+    /// To give up an upload.
+    GiveUp,
     /// To read from the repository.
     Pull,
     /// To read and to write.
@@ -35,6 +37,8 @@ pub(super) enum Access {
 impl Access {
     fn scopes(&self, repository: &str) -> Vec<String> {
         match self {
+            // Registries count that as deleting.
+            Self::GiveUp => vec![format!("repository:{repository}:delete")],
             Self::Pull => vec![format!("repository:{repository}:pull")],
             Self::Push => vec![format!("repository:{repository}:pull,push")],
             Self::Mount { from } => vec![
@@ -48,7 +52,7 @@ impl Access {
     pub(super) fn describe(&self, repository: &str) -> String {
         match self {
             Self::Pull => format!("reading from {repository}"),
-            Self::Push | Self::Mount { .. } => format!("writing to {repository}"),
+            Self::GiveUp | Self::Push | Self::Mount { .. } => format!("writing to {repository}"),
         }
     }
 }

@@ -130,9 +130,15 @@ fn session(answer: &Answer) -> Result<Url, RegistryError> {
 /// Gives an upload up, so that the registry need not keep what it has of it. If that fails, the
 /// registry's own clearing-up will do it.
 async fn cancel(client: &Client, session: Url) {
-    let mut request = reqwest::Request::new(Method::DELETE, session);
-    if client.authorise(&mut request, &Access::Push).await.is_ok() {
-        let _ = client.connections.exchange(request).await;
+    for _ in 0..2 {
+        let mut request = reqwest::Request::new(Method::DELETE, session.clone());
+        let Ok(shown) = client.authorise(&mut request, &Access::GiveUp).await else { return };
+        let Ok(mut answer) = client.connections.exchange(request).await else { return };
+        if answer.status() != StatusCode::UNAUTHORIZED
+            || client.challenged(&mut answer, &Access::GiveUp, shown.as_ref()).await.is_err()
+        {
+            return;
+        }
     }
 }
 
