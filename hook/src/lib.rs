@@ -1,1 +1,8 @@
-//! Signs what is pushed to a registry, as the registry tells of it.
+//! x
+pub mod allow_list;
+pub mod backoff;
+pub mod notification;
+pub mod queue;
+pub mod repository;
+pub mod sign;
+pub mod token;
