@@ -7,7 +7,7 @@ use osguard_registry::media_type::MediaType;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use crate::repository::{Repository, RepositoryError, Target};
+use crate::repository::{RepositoryError, Target};
 
 /// Parses the body of a notification, an envelope of events.
 ///

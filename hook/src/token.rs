@@ -24,10 +24,11 @@ impl Token {
     /// [`MAX_TOKEN_BYTES`], or has characters that a header does not carry.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         let token = text.trim_ascii();
-        match token.len() {
-            0..MIN_TOKEN_BYTES => return Err(TokenError::TooShort { found: token.len() }),
-            0..=MAX_TOKEN_BYTES => {}
-            _ => return Err(TokenError::TooLong),
+        if token.len() < MIN_TOKEN_BYTES {
+            return Err(TokenError::TooShort { found: token.len() });
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
         }
         if !token.iter().all(u8::is_ascii_graphic) {
             return Err(TokenError::Character);

@@ -17,6 +17,8 @@
 
 mod schedule;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -176,6 +178,23 @@ impl Queue {
     /// Returns `None` once the queue is closed.
     pub fn take(&self) -> Option<Job> {
         self.schedule.take()
+    }
+
+    /// Notes that an attempt begins, and returns once that is on the disk; or `None` if the job is
+    /// gone, because its target was deleted.
+    ///
+    /// The attempt counts as failed until [`Self::finish`] knows better: if it ends this process,
+    /// the next one does not begin with it again before `wait` is over.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if nothing could be written. The job is then due again after some seconds.
+    pub fn begin(&self, job: Job, wait: Duration) -> Result<Option<Job>, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands()?
+            .blocking_send(Command::Begin { job, wait, reply })
+            .map_err(|_| QueueError::Closed)?;
+        answer.blocking_recv().map_err(|_| QueueError::Closed)?
     }
 
     /// Gives a job back, and returns once that is on the disk.

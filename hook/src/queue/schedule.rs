@@ -61,8 +61,9 @@ pub(super) enum Effect {
 impl Schedule {
     pub(super) fn new(pending: Vec<(Target, Pending)>, failed: usize) -> Self {
         let mut state = State { failed, ..State::default() };
+        let now = Instant::now();
         for (target, pending) in pending {
-            state.add(target, pending);
+            state.add(now, target, pending);
         }
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -95,18 +96,19 @@ impl Schedule {
     }
 
     pub(super) fn follow(&self, effects: impl IntoIterator<Item = Effect>, failed: usize) {
+        let now = Instant::now();
         let mut state = self.lock();
         state.failed = failed;
         for effect in effects {
             match effect {
                 // What is being worked on is added when it is given back.
                 Effect::Added(target, _) if state.running.contains(&target) => {}
-                Effect::Added(target, pending) => state.add(target, pending),
+                Effect::Added(target, pending) => state.add(now, target, pending),
                 Effect::Removed(pending) => state.remove(pending.serial),
                 Effect::Released(target, pending) => {
                     state.running.remove(&target);
                     if let Some(pending) = pending {
-                        state.add(target, pending);
+                        state.add(now, target, pending);
                     }
                 }
             }
@@ -120,9 +122,10 @@ impl Schedule {
         state.order.clear();
         state.waiting.clear();
         state.failed = failed;
+        let now = Instant::now();
         for (target, pending) in pending {
             if !state.running.contains(&target) {
-                state.add(target, pending);
+                state.add(now, target, pending);
             }
         }
         self.changed.notify_all();
@@ -152,8 +155,9 @@ impl Schedule {
 }
 
 impl State {
-    fn add(&mut self, target: Target, pending: Pending) {
-        let due = Instant::now() + pending.due.from_now();
+    /// Adds a target; of those that are due at once, the one that was queued first comes first.
+    fn add(&mut self, now: Instant, target: Target, pending: Pending) {
+        let due = now + pending.due.wait();
         let job = Job {
             target,
             failures: pending.failures,
@@ -178,7 +182,7 @@ impl State {
 impl UnixMillis {
     /// Returns how long it is until then, and no longer than the longest wait that was ever
     /// written: the clock may have been set back since.
-    fn from_now(self) -> Duration {
+    fn wait(self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(Self::now().0)).min(LONGEST_WAIT)
     }
 }

@@ -85,7 +85,7 @@ impl Store {
             .create(&file)
             .map_err(|error| failure(&file, error))?;
         let store = Self { directory: directory.to_owned(), file, database, limits };
-        let version = store.write(|tables| Ok(tables.version()?))?;
+        let version = store.write(|tables| tables.version())?;
         if version != VERSION {
             let reason =
                 format!("it has the format {version}, and this program knows format {VERSION}");

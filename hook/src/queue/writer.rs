@@ -14,6 +14,7 @@ use crate::repository::Target;
 /// Is what callers ask of the writer, and where they wait for the answer.
 #[derive(Debug)]
 pub(super) enum Command {
+    Begin { job: Job, wait: Duration, reply: Reply<Option<Job>> },
     Finish { job: Job, verdict: Verdict, reply: Reply<()> },
     ListFailed { limit: usize, reply: Reply<Vec<Failed>> },
     Notify { changes: Vec<Change>, reply: Reply<Vec<Noted>> },
@@ -110,6 +111,8 @@ struct Written {
 struct Applied {
     noted: Vec<Noted>,
     effects: Vec<Effect>,
+    /// Whether the job that was to begin is gone.
+    is_gone: bool,
 }
 
 /// Applies all commands in one transaction. A command for which there is no room changes nothing,
@@ -118,6 +121,7 @@ fn write(store: &Store, batch: &[Command]) -> Result<Written, QueueError> {
     let now = UnixMillis::now();
     store.write(|tables| {
         let apply = |command: &Command| match command {
+            Command::Begin { job, wait, .. } => begin(tables, job, *wait, now),
             Command::Finish { job, verdict, .. } => finish(tables, job, verdict, now),
             Command::ListFailed { .. } => Ok(Ok(Applied::default())),
             Command::Notify { changes, .. } => notify(tables, changes, now),
@@ -129,26 +133,26 @@ fn write(store: &Store, batch: &[Command]) -> Result<Written, QueueError> {
 
 fn answer(batch: Vec<Command>, written: Written, store: &Store, schedule: &Schedule) {
     for (command, result) in batch.into_iter().zip(written.results) {
-        let (noted, result) = match result {
-            Ok(applied) => {
-                schedule.follow(applied.effects, written.failed);
-                (applied.noted, Ok(()))
-            }
-            Err(error) => (Vec::new(), Err(error)),
-        };
+        let result = result.map(|mut applied| {
+            schedule.follow(std::mem::take(&mut applied.effects), written.failed);
+            applied
+        });
         // Nobody waits where a connection was closed or a process is about to end.
         match command {
+            Command::Begin { job, reply, .. } => {
+                let _ = reply.send(result.map(|applied| (!applied.is_gone).then_some(job)));
+            }
             Command::Finish { job, reply, .. } => {
                 if result.is_err() {
                     schedule.put_back(job, WAIT_FOR_ROOM);
                 }
-                let _ = reply.send(result);
+                let _ = reply.send(result.map(|_| ()));
             }
             Command::ListFailed { limit, reply } => {
                 let _ = reply.send(store.failed(limit));
             }
             Command::Notify { reply, .. } => {
-                let _ = reply.send(result.map(|()| noted));
+                let _ = reply.send(result.map(|applied| applied.noted));
             }
         }
     }
@@ -157,6 +161,10 @@ fn answer(batch: Vec<Command>, written: Written, store: &Store, schedule: &Sched
 fn refuse(batch: Vec<Command>, error: &QueueError, schedule: &Schedule) {
     for command in batch {
         match command {
+            Command::Begin { job, reply, .. } => {
+                schedule.put_back(job, WAIT_FOR_DISK);
+                let _ = reply.send(Err(error.clone()));
+            }
             Command::Finish { job, reply, .. } => {
                 schedule.put_back(job, WAIT_FOR_DISK);
                 let _ = reply.send(Err(error.clone()));
@@ -203,6 +211,22 @@ fn notify(tables: &mut Tables<'_>, changes: &[Change], now: UnixMillis) -> Outco
     Ok(Ok(applied))
 }
 
+fn begin(tables: &mut Tables<'_>, job: &Job, wait: Duration, now: UnixMillis) -> Outcome {
+    let mut applied = Applied::default();
+    match tables.pending(&job.target)? {
+        Some(pending) if pending.serial == job.serial => {
+            let failures = pending.failures.saturating_add(1);
+            let begun = Pending { due: now.plus(wait), failures, ..pending };
+            tables.set_pending(&job.target, begun)?;
+        }
+        other => {
+            applied.effects.push(Effect::Released(job.target.clone(), other));
+            applied.is_gone = true;
+        }
+    }
+    Ok(Ok(applied))
+}
+
 fn finish(tables: &mut Tables<'_>, job: &Job, verdict: &Verdict, now: UnixMillis) -> Outcome {
     let target = &job.target;
     let mut applied = Applied::default();
@@ -218,11 +242,10 @@ fn finish(tables: &mut Tables<'_>, job: &Job, verdict: &Verdict, now: UnixMillis
     match verdict {
         Verdict::Done => tables.set_done(target, now)?,
         Verdict::Failed { reason } => {
-            tables.set_failed(target, now, pending.failures.saturating_add(1), reason)?;
+            tables.set_failed(target, now, pending.failures, reason)?;
         }
         Verdict::Retry(wait) => {
-            let failures = pending.failures.saturating_add(1);
-            let pending = Pending { due: now.plus(*wait), failures, ..pending };
+            let pending = Pending { due: now.plus(*wait), ..pending };
             tables.set_pending(target, pending)?;
             still_pending = Some(pending);
         }
