@@ -81,6 +81,11 @@ pub(crate) fn counts(directory: &Path, word: &str) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Returns how many targets have their signature, whether that could be written down or not.
+pub(crate) fn signatures(directory: &Path) -> usize {
+    std::fs::read_dir(directory.join("signed")).unwrap().count()
+}
+
 fn count(directory: &Path, word: &str, target: &Target) -> usize {
     counts(directory, word).get(&target.to_string()).copied().unwrap_or_default()
 }

@@ -16,10 +16,12 @@ fn what_cannot_be_written_is_left_to_the_registry_until_it_can() {
     let signed = || diary::counts(directory.path(), "signed").len();
     assert_eq!(push("a"), 200);
     until("it is signed", || signed() == 1);
-    until("nothing is left to write", || {
+    let is_idle = || {
         let metrics = get(hook.address, "/metrics", "").body;
-        metrics.contains("osguard_hook_queue{state=\"running\"} 0")
-    });
+        let none = |state| metrics.contains(&format!("osguard_hook_queue{{state=\"{state}\"}} 0"));
+        none("waiting") && none("running")
+    };
+    until("nothing is left to write", is_idle);
 
     hook.limit_files(Some(16 << 10));
     for _ in 0..3 {
@@ -30,6 +32,7 @@ fn what_cannot_be_written_is_left_to_the_registry_until_it_can() {
     assert_eq!(push("b"), 200);
     assert_eq!(push("c"), 200);
     until("they are signed", || signed() == 3);
+    until("nothing is left to write", is_idle);
     hook.kill();
 
     let hook = Process::start(directory.path(), Duration::ZERO);

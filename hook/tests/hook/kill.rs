@@ -42,7 +42,7 @@ fn what_a_killed_hook_has_answered_for_is_signed_by_the_next() {
         hook.kill();
     }
     let hook = Process::start(directory.path(), Duration::ZERO);
-    until("all are signed", || diary::counts(directory.path(), "signed").len() == names.len());
+    until("all are signed", || diary::signatures(directory.path()) == names.len());
     drop(hook);
     let signed = diary::counts(directory.path(), "signed");
     assert!(signed.values().all(|count| *count == 1), "{signed:?}");
@@ -79,7 +79,7 @@ fn a_notification_that_was_not_answered_can_be_sent_again() {
         let answer = notify(hook.address, &envelope(&[pushed("team/app", name)])).unwrap();
         assert_eq!(answer.status, 200);
     }
-    until("all are signed", || diary::counts(directory.path(), "signed").len() == names.len());
+    until("all are signed", || diary::signatures(directory.path()) == names.len());
     let signed = diary::counts(directory.path(), "signed");
     assert!(signed.values().all(|count| *count == 1), "{signed:?}");
 }
