@@ -7,7 +7,7 @@ use libverity::digest::Digest;
 use osguard_registry::manifest::Manifest;
 use osguard_registry::place::Listing;
 use osguard_registry::tag::Tag;
-use osguard_testkit::registry::{Fault, Gate, Registry};
+use osguard_testkit::registry::{Answer, Fault, Gate, Registry};
 
 use crate::support::*;
 
@@ -33,12 +33,17 @@ fn of_32_signers_at_once_none_is_lost() {
 fn writers_that_have_read_the_same_list_do_not_undo_each_other() {
     let registry = Registry::builder().without_referrers_api().start().unwrap();
     let image = push_image(&*open(&registry), b"layer", Listing::Tag(&tag("v1")));
-    // All of them have read when the first one writes; before that each writes its own tag, whose
-    // path begins in the same way.
+    // Their own tags are there, and at first nobody is shown those of the others: all of them have
+    // read an empty list when the first one writes.
+    sign_at_once(&registry, &image, 4);
+    let tag = Tag::of_referrers(&image.digest());
+    assert!(registry.delete_manifest(REPOSITORY, tag.as_str()));
+    let nothing = Answer::status(200).json(&serde_json::json!({ "tags": [] }));
+    registry.fault(Fault::new().path_contains("/tags/list").times(4).answer(nothing));
     let gate = Gate::opening_at(4);
-    let index = format!("/manifests/{}", Tag::of_referrers(&image.digest()));
-    let race = registry
-        .fault(Fault::new().method("PUT").path_contains(&index).after(4).times(4).hold(&gate));
+    let index = format!("/manifests/{tag}");
+    let race =
+        registry.fault(Fault::new().method("PUT").path_contains(&index).times(4).hold(&gate));
     let signed = sign_at_once(&registry, &image, 4);
     assert_eq!(race.count(), 4);
     assert_eq!(listed(&registry, &image), signed);
