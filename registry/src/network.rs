@@ -59,6 +59,62 @@ pub fn is_loopback(registry: &str) -> bool {
 fn is_port(text: &str) -> bool {
     text.is_empty()
         || text.strip_prefix(':').is_some_and(|digits| {
+            // The library's numbers may have a sign.
             digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_localhost_and_addresses_alone() {
+        for registry in [
+            "localhost",
+            "localhost:5000",
+            "LocalHost",
+            "127.0.0.1",
+            "127.0.0.1:5000",
+            "127.255.255.254:1",
+            "[::1]",
+            "[::1]:5000",
+            "[0:0:0:0:0:0:0:1]:80",
+        ] {
+            assert!(is_loopback(registry), "{registry}");
+        }
+        for registry in [
+            "",
+            ":",
+            "localhost.evil.example",
+            "localhost.evil.example:5000",
+            "localhost:5000.evil.example",
+            "localhost:@evil.example",
+            "localhost:+80",
+            "localhost:99999",
+            "localhost:",
+            "localhost:5000/",
+            "localhost/app",
+            "localhost@evil.example",
+            "my.localhost",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0127.0.0.1",
+            "2130706433",
+            "0.0.0.0",
+            "128.0.0.1",
+            "10.0.0.1:5000",
+            "::1",
+            "[::1",
+            "[::1]evil.example",
+            "[::1]:",
+            "[::]",
+            "[::2]:5000",
+            "[::ffff:127.0.0.1]",
+            "[fe80::1]",
+            "[localhost]",
+        ] {
+            assert!(!is_loopback(registry), "{registry}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ use super::{Credential, CredentialError, Secret, Source};
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ConfigFile {
-    auths: Option<BTreeMap<String, Entry>>,
+    auths: Option<BTreeMap<String, Option<Entry>>>,
     cred_helpers: Option<BTreeMap<String, String>>,
     creds_store: Option<String>,
 }
@@ -68,7 +68,8 @@ impl ConfigFile {
         place: &Source,
     ) -> Result<Option<Credential>, CredentialError> {
         let entries = self.auths.iter().flatten();
-        let keys = entries.map(|(text, entry)| (text, Key::parse(text), entry));
+        let keys =
+            entries.filter_map(|(text, entry)| Some((text, Key::parse(text), entry.as_ref()?)));
         let mut fitting: Vec<_> =
             keys.filter(|(_, key, _)| key.covers(registry, repository)).collect();
         fitting.sort_by_key(|(_, key, _)| std::cmp::Reverse(key.fitness(registry)));

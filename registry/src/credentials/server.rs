@@ -24,23 +24,34 @@ pub(super) fn names_for_helpers(registry: &str) -> Vec<&str> {
 /// Is a key of a configuration: a registry, or a namespace or repository in one.
 #[derive(Debug)]
 pub(super) struct Key<'a> {
-    text: &'a str,
+    form: Form,
     host: &'a str,
     namespace: &'a str,
+}
+
+/// Is how a key is written; the later form is the more precise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    Http,
+    Https,
+    Name,
 }
 
 impl<'a> Key<'a> {
     /// Reads `host[:port][/namespace]`, or an address, whose path says nothing.
     pub(super) fn parse(text: &'a str) -> Self {
-        let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        let (host, path) = address
-            .unwrap_or(text)
-            .split_once('/')
-            .unwrap_or_else(|| (address.unwrap_or(text), ""));
+        let (form, name) = if let Some(name) = text.strip_prefix("https://") {
+            (Form::Https, name)
+        } else if let Some(name) = text.strip_prefix("http://") {
+            (Form::Http, name)
+        } else {
+            (Form::Name, text)
+        };
+        let (host, path) = name.split_once('/').unwrap_or((name, ""));
         let path = path.trim_matches('/');
         // Some write the address of the registry's interface without a scheme.
-        let is_address = address.is_some() || matches!(path, "v1" | "v2");
-        Self { text, host, namespace: if is_address { "" } else { path } }
+        let is_namespace = form == Form::Name && !matches!(path, "v1" | "v2");
+        Self { form, host, namespace: if is_namespace { path } else { "" } }
     }
 
     /// Tells whether the key is for a whole registry, and for this one.
@@ -58,8 +69,8 @@ impl<'a> Key<'a> {
     }
 
     /// Returns how well the key fits `registry`, to be compared with other keys that cover it: a
-    /// longer namespace fits better, then the registry's very name, then a name without a scheme.
-    pub(super) fn fitness(&self, registry: &str) -> (usize, bool, bool) {
-        (self.namespace.len(), self.host == registry, self.text.starts_with(self.host))
+    /// longer namespace fits better, then the registry's very name, then the more precise form.
+    pub(super) fn fitness(&self, registry: &str) -> (usize, bool, Form) {
+        (self.namespace.len(), self.host == registry, self.form)
     }
 }

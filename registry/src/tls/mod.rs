@@ -145,3 +145,46 @@ impl Default for Tls {
         Self::of(Environment::from_process())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rcgen::CertifiedKey;
+    use rustls_native_certs::load_certs_from_paths;
+
+    use super::*;
+
+    #[test]
+    fn the_store_of_the_system_may_be_missing_if_there_are_other_anchors() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = || load_certs_from_paths(Some(Path::new("/nowhere/ca.pem")), None);
+        let nothing = || load_certs_from_paths(None, None);
+        let tls = Tls::of(Environment::new(directory.path(), 0));
+        for (system, expected) in [
+            (nothing(), "there is no certificate authority to trust"),
+            (
+                missing(),
+                "there is no certificate authority to trust: failed to read PEM from file: \
+                 No such file or directory (os error 2) at '/nowhere/ca.pem'",
+            ),
+        ] {
+            let error = tls.client_config_with("r.example", system).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+
+        let file = directory.path().join("ca.pem");
+        let CertifiedKey { cert, .. } =
+            rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+        std::fs::write(&file, cert.pem()).unwrap();
+        let with_file = tls.clone().with_ca_file(&file);
+        assert!(with_file.client_config_with("r.example", missing()).is_ok());
+        // What the system has and TLS cannot use is passed over, and counts for nothing.
+        let mut unusable = nothing();
+        unusable.certs.push(vec![0].into());
+        assert!(tls.client_config_with("r.example", unusable).is_err());
+        assert!(
+            tls.client_config_with("r.example", load_certs_from_paths(Some(&file), None)).is_ok()
+        );
+    }
+}
