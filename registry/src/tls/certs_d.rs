@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::TlsError;
 use super::client_certificate::Pair;
+use super::{DEFAULT_PORT, TlsError, server_name};
 use crate::environment::Environment;
 
 /// Is one directory of one registry.
@@ -34,9 +34,11 @@ impl Directory {
         ];
         let system =
             ["etc/containers/certs.d", "etc/docker/certs.d"].map(|path| environment.system(path));
+        let name = server_name(registry);
+        let names = [format!("{name}{DEFAULT_PORT}"), name];
         let parents = user.into_iter().flatten().chain(system);
-        let found = parents.map(|parent| Self::open(&parent.join(registry)));
-        found.filter_map(Result::transpose).collect()
+        let paths = parents.flat_map(|parent| names.each_ref().map(|name| parent.join(name)));
+        paths.filter_map(|path| Self::open(&path).transpose()).collect()
     }
 
     /// Lists one directory, in the order of names.

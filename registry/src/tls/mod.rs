@@ -10,6 +10,7 @@
 //! | `/etc/containers/certs.d/REGISTRY`            | podman's                                    |
 //! | `/etc/docker/certs.d/REGISTRY`                | docker's                                    |
 //!
+//! With and without the port 443, a name is that of the same directory.
 //! There, `*.crt` are authorities, and `NAME.cert` with `NAME.key` are client certificates.
 //!
 //! Source: `containers-certs.d(5)`; docker's "Verify repository client with certificates".
@@ -63,7 +64,7 @@ impl Tls {
         key: impl Into<PathBuf>,
     ) -> Self {
         let pair = Pair { certificate: certificate.into(), key: key.into() };
-        self.client_certificates.push((registry.to_ascii_lowercase(), pair));
+        self.client_certificates.push((server_name(registry), pair));
         self
     }
 
@@ -127,7 +128,7 @@ impl Tls {
         directories: &[Directory],
         provider: &CryptoProvider,
     ) -> Result<Option<ClientCertificates>, TlsError> {
-        let registry = registry.to_ascii_lowercase();
+        let registry = server_name(registry);
         let given = self.client_certificates.iter().rfind(|(bound_to, _)| *bound_to == registry);
         let pairs: Vec<&Pair> = match given {
             Some((_, pair)) => vec![pair],
@@ -139,6 +140,14 @@ impl Tls {
         ClientCertificates::load(&pairs, provider).map(Some)
     }
 }
+
+/// Returns the one name for the names of a server: the port of HTTPS may be left out.
+fn server_name(registry: &str) -> String {
+    registry.strip_suffix(DEFAULT_PORT).unwrap_or(registry).to_ascii_lowercase()
+}
+
+/// The port of HTTPS, as it stands behind the name of a host.
+const DEFAULT_PORT: &str = ":443";
 
 impl Default for Tls {
     fn default() -> Self {

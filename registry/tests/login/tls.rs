@@ -137,6 +137,30 @@ fn of_several_client_certificates_the_server_gets_the_one_it_knows() {
 }
 
 #[test]
+fn the_port_of_https_may_be_left_out() {
+    let sandbox = Sandbox::new();
+    let authority = Authority::new("ours");
+    let client = authority.client("client");
+    let certificate = sandbox.file("client.pem", &client.certificate);
+    let broken = sandbox.file("broken.pem", "no key");
+    let tls = tls(&sandbox).with_ca_file(sandbox.file("ca.pem", authority.pem()));
+    for (given, elsewhere) in [("r.example", "r.example:44"), ("[::1]:443", "[::1]:4433")] {
+        let name = given.trim_end_matches(":443");
+        // Only who looks at the file finds that it is no key.
+        let bound = tls.clone().with_client_certificate(given, &certificate, &broken);
+        let file = sandbox.file(&format!("home/.docker/certs.d/{given}/ca.crt"), "no certificate");
+        assert!(bound.client_config(elsewhere).is_ok());
+        for registry in [name.to_owned(), format!("{name}:443")] {
+            assert!(tls.client_config(&registry).is_err(), "{given} is not found for {registry}");
+        }
+        std::fs::remove_file(file).unwrap();
+        for registry in [name.to_owned(), format!("{name}:443")] {
+            assert!(bound.client_config(&registry).is_err(), "{given} is not used for {registry}");
+        }
+    }
+}
+
+#[test]
 fn private_keys_have_several_forms() {
     let sandbox = Sandbox::new();
     let Some(mut openssl) = or_skip(command("openssl")) else { return };
