@@ -213,6 +213,11 @@ fn without_anchors() -> Result<rustls::ClientConfig, RegistryError> {
 }
 
 fn base(registry: &str, scheme: &str) -> Result<Url, RegistryError> {
+    // Docker Hub's images are named after a host that serves web pages.
+    let registry = match registry {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    };
     // A reference was parsed before it came here, so this does not fail for one.
     format!("{scheme}://{registry}/v2/").parse().map_err(|error| RegistryError::Nonsense {
         url: registry.to_owned(),
@@ -228,3 +233,15 @@ const USER_AGENT: &str = concat!("osguard/", env!("CARGO_PKG_VERSION"));
 
 /// After this time without a byte the other side is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_are_where_their_names_say_but_for_docker_hub() {
+        let base = |registry| base(registry, "https").map(String::from).unwrap();
+        assert_eq!(base("r.example:5000"), "https://r.example:5000/v2/");
+        assert_eq!(base("docker.io"), "https://registry-1.docker.io/v2/");
+    }
+}
