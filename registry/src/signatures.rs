@@ -1,10 +1,13 @@
 //! Finding the signatures of an image, and adding to them.
 
+use std::collections::BTreeMap;
+
 use libverity::digest::Digest;
 
 use crate::artifact::{
     self, ARTIFACT_TYPE, LayerSignature, MAX_SIGNATURE_BYTES, SignatureArtifact,
 };
+use crate::copy::for_each_blob;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
@@ -71,11 +74,20 @@ pub fn publish(
         object: format!("the signatures of {}", artifact.subject.digest),
         source,
     })?;
-    for (descriptor, bytes) in &encoded.blobs {
-        place.push_blob(descriptor, &bytes.as_slice())?;
-    }
+    push_blobs(place, &encoded.blobs)?;
     place.push_manifest(&encoded.manifest, Listing::Referrer)?;
     Ok(Published::Written(encoded.manifest.digest()))
+}
+
+/// Stores small blobs, several at once: a registry takes its time for each.
+fn push_blobs(place: &dyn Place, blobs: &[(Descriptor, Vec<u8>)]) -> Result<(), Error> {
+    let contents: BTreeMap<Digest, &(Descriptor, Vec<u8>)> =
+        blobs.iter().map(|blob| (blob.0.digest, blob)).collect();
+    let descriptors = contents.values().map(|(descriptor, _)| descriptor.clone()).collect();
+    for_each_blob(descriptors, place, |descriptor, _| match contents.get(&descriptor.digest) {
+        Some((_, bytes)) => place.push_blob(descriptor, &bytes.as_slice()).map(|_| ()),
+        None => Ok(()),
+    })
 }
 
 /// Returns the artifacts that together have every signature of `artifact`, or `None` if one is

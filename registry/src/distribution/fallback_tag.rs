@@ -66,7 +66,6 @@ pub(super) async fn add(
     let own_tag = own_tag(subject, &own.digest);
     if !manifests::is_at(client, &own_tag, &own.digest).await? {
         write_tag(client, &own_tag, manifest).await?;
-        index = Index::read(client, subject).await?;
     }
     // What was once seen in the index or by its tag stays wanted, lest it is lost between two
     // writes of ours.

@@ -27,7 +27,7 @@ use crate::reference::{RegistryReference, Selector};
 pub struct RemoteRepository {
     client: Arc<Client>,
     mode: ReferrersMode,
-    /// How referrers were listed the last time.
+    /// How referrers were listed the last time. What has no API once is not asked for it again.
     way: Mutex<Option<ReferrersWay>>,
     /// The manifests that came last: most are needed twice.
     manifests: Mutex<VecDeque<Manifest>>,
@@ -82,9 +82,17 @@ impl RemoteRepository {
         *self.way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
     }
 
+    fn may_have_api(&self) -> bool {
+        match self.mode {
+            ReferrersMode::Api => true,
+            ReferrersMode::Auto => self.referrers_way() != Some(ReferrersWay::Tag),
+            ReferrersMode::Tag => false,
+        }
+    }
+
     /// Lists what is said to be attached to `subject`.
     fn listed(&self, subject: &Descriptor, types: &[&str]) -> Result<Vec<Descriptor>, Error> {
-        if self.mode != ReferrersMode::Tag {
+        if self.may_have_api() {
             let only_type = match types {
                 [only] => Some(*only),
                 _ => None,
@@ -107,7 +115,7 @@ impl RemoteRepository {
         let Some(subject) = manifest.subject() else {
             return Ok(Pushed::Present);
         };
-        if self.mode != ReferrersMode::Tag {
+        if self.may_have_api() {
             // The registry says so itself, or shows it.
             let is_listed = stored == Some(&subject.digest.to_string())
                 || wait(referrers::list(&self.client, subject, None))?.is_some_and(|listed| {

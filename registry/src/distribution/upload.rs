@@ -186,8 +186,12 @@ fn send(
     };
     let task = spawn(put(Arc::clone(client), descriptor.clone(), session, body, progress));
     let mut outcome = Ok(());
+    let mut left = descriptor.size;
+    if left == 0 {
+        outcome = blob.read(&mut [0]).map(|_| ()).map_err(|error| Error::from_read(&object, error));
+    }
     loop {
-        match read_piece(&mut blob) {
+        match read_piece(&mut blob, &mut left) {
             Ok(piece) if piece.is_empty() => break,
             Ok(piece) => {
                 // Nobody takes the rest of a blob that the registry has refused.
@@ -274,19 +278,13 @@ fn empty(method: Method, url: Url, access: Access) -> Request {
     Request::new(method, url, access).header(CONTENT_LENGTH, HeaderValue::from_static("0"))
 }
 
-/// Reads as much as a piece holds, or less at the end.
-fn read_piece(blob: &mut impl Read) -> io::Result<Bytes> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut length = 0;
-    while length < piece.len() {
-        match blob.read(&mut piece[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    piece.truncate(length);
+/// Reads as much as a piece holds, or less at the end of the blob, of which `left` bytes remain.
+fn read_piece(blob: &mut impl Read, left: &mut u64) -> io::Result<Bytes> {
+    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+    let mut piece = vec![0; length];
+    // Fewer bytes than announced are an error that the reader itself tells.
+    blob.read_exact(&mut piece)?;
+    *left -= length as u64;
     Ok(Bytes::from(piece))
 }
 

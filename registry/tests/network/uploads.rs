@@ -96,6 +96,11 @@ fn a_wrong_source_is_never_stored() {
     let error = place.push_blob(&blob, &&bytes[1..]).unwrap_err();
     assert!(matches!(error, Error::SizeDiffers { .. }), "{error}");
     assert_eq!(registry.blobs().len() + registry.open_uploads(), 0);
+
+    let empty = Descriptor::of(MediaType::OCI_LAYER, b"");
+    assert!(place.push_blob(&empty, &&b"x"[..]).is_err());
+    assert_eq!(place.push_blob(&empty, &&b""[..]).unwrap(), Pushed::Stored);
+    assert_eq!(place.blob(&empty).unwrap().read_all(1).unwrap(), b"");
 }
 
 #[test]

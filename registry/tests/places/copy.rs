@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libverity::digest::Digest;
 use osguard_registry::archive::Archive;
-use osguard_registry::copy::{Copied, copy};
+use osguard_registry::copy::{Copied, PARALLEL_BLOBS, copy};
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::Error;
 use osguard_registry::image::Image;
@@ -117,7 +117,9 @@ fn an_interrupted_copy_is_completed_by_another() {
         let error = to.resolve(&Selector::Tag(tag("copied"))).unwrap_err();
         assert!(matches!(error, Error::NoSuchTag { .. }), "not listed before it is complete");
         let copied = copy_all(&from, &index, &to).unwrap();
-        assert!(copied.stored <= steps - last + 1, "{} of {steps} after {last}", copied.stored);
+        // Those that were on their way with the one that failed may not have arrived.
+        let limit = steps - last + PARALLEL_BLOBS;
+        assert!(copied.stored <= limit, "{} of {steps} after {last}", copied.stored);
         assert_complete(&to, &index, &images);
     }
 }
