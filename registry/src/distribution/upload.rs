@@ -177,6 +177,10 @@ fn send(
     let content: &mut dyn Read = &mut *content;
     let mut blob = BlobReader::new(content, object.clone(), descriptor.digest, descriptor.size);
 
+    if descriptor.size == 0 {
+        // There is no last piece that would be held back if the source had more.
+        blob.read(&mut [0]).map_err(|error| Error::from_read(&object, error))?;
+    }
     let (pieces, receiver) = mpsc::channel(PIECES_IN_FLIGHT);
     let progress = Arc::new(Progress::new());
     let body = StreamedBody {
@@ -187,9 +191,6 @@ fn send(
     let task = spawn(put(Arc::clone(client), descriptor.clone(), session, body, progress));
     let mut outcome = Ok(());
     let mut left = descriptor.size;
-    if left == 0 {
-        outcome = blob.read(&mut [0]).map(|_| ()).map_err(|error| Error::from_read(&object, error));
-    }
     loop {
         match read_piece(&mut blob, &mut left) {
             Ok(piece) if piece.is_empty() => break,
