@@ -52,6 +52,7 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Completions(command::completions::Arguments),
+    Copy(command::copy::Arguments),
     Inspect(command::inspect::Arguments),
     #[command(subcommand)]
     Key(command::key::Command),
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     Node(command::node::Command),
     #[command(subcommand)]
     Policy(command::policy::Command),
+    Push(command::push::Arguments),
     Sign(command::sign::Arguments),
     #[command(subcommand)]
     Verity(command::verity::Command),
@@ -73,12 +75,14 @@ impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Completions(arguments) => command::completions::run(arguments),
+            Self::Copy(arguments) => command::copy::run(arguments, output),
             Self::Inspect(arguments) => command::inspect::run(arguments, output),
             Self::Key(command) => command.run(output),
             Self::Layer(command) => command.run(output),
             Self::Man(arguments) => command::man::run(arguments),
             Self::Node(command) => command.run(output),
             Self::Policy(command) => command.run(output),
+            Self::Push(arguments) => command::push::run(arguments, output),
             Self::Sign(arguments) => command::sign::run(arguments, output),
             Self::Verity(command) => command.run(output),
             Self::Verify(arguments) => command::verify::run(arguments, output),

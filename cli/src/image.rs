@@ -7,20 +7,22 @@ use osguard_registry::image::Image;
 use osguard_registry::network::Network;
 use osguard_registry::place::{self, Place};
 use osguard_registry::platform::Platform;
-use osguard_registry::reference::Reference;
+use osguard_registry::reference::{Reference, ReferenceError};
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::network::NetworkArguments;
 
 /// Which image, and which of its platforms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArguments {
-    /// The image: oci:DIR, oci-archive:FILE (- is standard input), with :TAG or @DIGEST
-    #[arg(value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE", help = IMAGE_HELP)]
     image: String,
     /// Take only these platforms of an index, such as linux/amd64 [default: all]
     #[arg(long, value_name = "PLATFORM")]
     platform: Vec<Platform>,
+    #[command(flatten)]
+    network: NetworkArguments,
 }
 
 /// Is an image as it was found, its tag resolved once and for all.
@@ -35,13 +37,14 @@ pub(crate) struct Found {
 
 impl Found {
     /// Finds the image that `text` names.
-    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        let reference: Reference = text.parse().map_err(|error| {
-            Failure::from_error(ExitStatus::Usage, error).hint(
-                "Images are named oci:DIR, oci:DIR:TAG, oci:DIR@sha256:… or oci-archive:FILE:TAG.",
-            )
-        })?;
-        let place = place::open(&reference, &Network::default())?;
+    pub(crate) fn parse(text: &str, network: &NetworkArguments) -> Result<Self, Failure> {
+        let reference = parse(text)?;
+        Self::at(&reference, &network.network(&reference, None)?)
+    }
+
+    /// Finds the image of that name.
+    pub(crate) fn at(reference: &Reference, network: &Network) -> Result<Self, Failure> {
+        let place = place::open(reference, network)?;
         let descriptor = place.resolve(reference.selector()).map_err(|error| match error {
             Error::NoSuchBlob { .. } => Failure::from_error(ExitStatus::NotFound, error),
             error => error.into(),
@@ -50,10 +53,23 @@ impl Found {
     }
 }
 
+/// Parses the name of an image.
+pub(crate) fn parse(text: &str) -> Result<Reference, Failure> {
+    text.parse().map_err(malformed)
+}
+
+/// Fails because a text is no name of an image.
+pub(crate) fn malformed(error: ReferenceError) -> Failure {
+    Failure::from_error(ExitStatus::Usage, error).hint(
+        "Images are named HOST/REPOSITORY:TAG, oci:DIR, oci:DIR:TAG, oci-archive:FILE:TAG or with @sha256:… \
+         in the place of the tag.",
+    )
+}
+
 impl ImageArguments {
     /// Resolves the reference.
     pub(crate) fn find(&self) -> Result<Found, Failure> {
-        Found::parse(&self.image)
+        Found::parse(&self.image, &self.network)
     }
 
     /// Reads the images of the wanted platforms; at least one.
@@ -78,8 +94,16 @@ pub(crate) fn short(digest: Digest) -> String {
     digest.hex()[..12].to_owned()
 }
 
+/// How images are named, for the help of all commands that read one.
+pub(crate) const IMAGE_HELP: &str = "The image: HOST/REPOSITORY, oci:DIR or oci-archive:FILE (- is \
+                                     standard input), with :TAG or @DIGEST";
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Registry(error) => return (*error).into(),
+            error => error,
+        };
         let status = match error.kind() {
             ErrorKind::NotFound => ExitStatus::NotFound,
             ErrorKind::Registry => ExitStatus::Registry,
@@ -94,7 +118,7 @@ impl From<Error> for Failure {
             Error::IndexNotManifest { .. } => Some("Choose one with --platform."),
             Error::NoSuchPlace { .. } | Error::NotALayout { .. } => Some(
                 "An image gets into a layout directory for example by \
-                 `skopeo copy docker://NAME oci:DIR:TAG`.",
+                 `osguard copy HOST/REPOSITORY:TAG oci:DIR`.",
             ),
             _ => None,
         };

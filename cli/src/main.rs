@@ -4,15 +4,20 @@
 mod args;
 mod command;
 mod conversion;
+mod destination;
 mod exit_status;
 mod failure;
 mod image;
+mod network;
 mod new_file;
 mod output;
 mod passphrase;
 mod progress;
+mod registry_failure;
+mod signed_manifest;
 mod signing;
 mod small_file;
+mod transfer;
 mod trust;
 
 use std::process::ExitCode;

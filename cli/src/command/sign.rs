@@ -2,20 +2,19 @@
 
 use std::io::{self, Write};
 
-use libverity::digest::{Digest, RootHash};
-use libverity::layer::{ConvertedLayer, Profile};
-use osguard_registry::image::Image;
+use libverity::layer::Profile;
 use osguard_registry::reference::{ArchiveFile, Reference};
-use osguard_registry::signatures::Published;
-use osguard_registry::signing::{self, SignedImage, SigningError};
+use osguard_registry::signing;
 use serde::Serialize;
 
 use crate::conversion::{warn_of_divergences, watch};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::image::{ImageArguments, short};
+use crate::image::ImageArguments;
 use crate::output::{Output, Report};
+use crate::signed_manifest::SignedManifestReport;
 use crate::signing::SigningArguments;
+use crate::transfer::{in_words, way_name};
 
 /// Sign every layer of an image
 ///
@@ -41,32 +40,10 @@ struct SignReport {
     image: String,
     signer: String,
     dry_run: bool,
-    manifests: Vec<ManifestReport>,
-}
-
-#[derive(Serialize)]
-struct ManifestReport {
-    digest: Digest,
-    platform: String,
-    layers: Vec<LayerReport>,
-    /// Whether the signatures were there before.
-    already_signed: bool,
-    /// The manifests of the artifacts that hold them; none after a dry run.
-    artifacts: Vec<Digest>,
-}
-
-#[derive(Serialize)]
-struct LayerReport {
-    digest: Digest,
-    diff_id: Digest,
-    image_size_bytes: u64,
-    root_hashes: Vec<RootHashReport>,
-}
-
-#[derive(Serialize)]
-struct RootHashReport {
-    profile: Profile,
-    root_hash: RootHash,
+    /// How the registry lists the signatures: by its `api` or by a `tag`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers_by: Option<&'static str>,
+    manifests: Vec<SignedManifestReport>,
 }
 
 impl Report for SignReport {
@@ -76,24 +53,10 @@ impl Report for SignReport {
         writeln!(out, "Image {}", self.image)?;
         writeln!(out, "Signer {}", self.signer)?;
         for manifest in &self.manifests {
-            writeln!(out, "\nManifest {} ({})", manifest.digest, manifest.platform)?;
-            for layer in &manifest.layers {
-                for made in &layer.root_hashes {
-                    let digest = short(layer.digest);
-                    writeln!(
-                        out,
-                        "  layer {digest}  root hash {}  {}",
-                        made.root_hash, made.profile
-                    )?;
-                }
-            }
-            let done = match manifest.already_signed {
-                true => "Signed before, the signatures are in",
-                false => "Signed, the signatures are in",
-            };
-            for artifact in &manifest.artifacts {
-                writeln!(out, "{done} {artifact}")?;
-            }
+            manifest.text(out)?;
+        }
+        if let Some(way) = self.referrers_by.filter(|_| !self.dry_run) {
+            writeln!(out, "Signatures are listed by {}", in_words(way))?;
         }
         if self.dry_run {
             writeln!(out, "\nNothing was attached: this was a dry run.")?;
@@ -121,12 +84,13 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         for layer in &signed.layers {
             warn_of_divergences(&layer.divergences, output);
         }
-        manifests.push(describe(&image, signed, published));
+        manifests.push(SignedManifestReport::of(&image, &signed, published.as_ref()));
     }
     let report = SignReport {
         image: found.reference.to_string(),
         signer: signer.certificate().subject(),
         dry_run: arguments.dry_run,
+        referrers_by: found.place.referrers_way().map(way_name),
         manifests,
     };
     if arguments.dry_run {
@@ -142,41 +106,4 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         _ => output.report(&report)?,
     }
     Ok(ExitStatus::Done)
-}
-
-fn describe(image: &Image, signed: SignedImage, published: Option<Published>) -> ManifestReport {
-    let (already_signed, artifacts) = match published {
-        None => (false, Vec::new()),
-        Some(Published::AlreadySigned(holders)) => (true, holders),
-        Some(Published::Written(artifact)) => (false, vec![artifact]),
-    };
-    ManifestReport {
-        digest: image.manifest.digest(),
-        platform: image.platform.to_string(),
-        layers: signed.layers.into_iter().map(describe_layer).collect(),
-        already_signed,
-        artifacts,
-    }
-}
-
-fn describe_layer(layer: ConvertedLayer) -> LayerReport {
-    LayerReport {
-        digest: layer.layer_digest,
-        diff_id: layer.diff_id,
-        image_size_bytes: layer.image_size_bytes,
-        root_hashes: layer
-            .images
-            .into_iter()
-            .map(|image| RootHashReport { profile: image.profile, root_hash: image.root_hash })
-            .collect(),
-    }
-}
-
-impl From<SigningError> for Failure {
-    fn from(error: SigningError) -> Self {
-        match error {
-            SigningError::Conversion(error) => error.into(),
-            other => Self::from_error(ExitStatus::Failure, other),
-        }
-    }
 }

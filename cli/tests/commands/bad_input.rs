@@ -17,7 +17,7 @@ fn an_image_that_is_not_there_is_named_with_those_that_are() {
     assert_snapshot!(sign(&environment, "oci:nothing:v1"), @"
     --- standard error ---
     Error: oci:nothing does not exist
-    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    Hint: An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`.
     --- exit code 3 ---
     ");
     assert_snapshot!(sign(&environment, "oci:image:v2"), @"
@@ -49,13 +49,13 @@ fn what_is_no_layout_is_told() {
     assert_snapshot!(sign(&environment, "oci:file"), @"
     --- standard error ---
     Error: oci:file is not an OCI layout: it is not a directory
-    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    Hint: An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`.
     --- exit code 1 ---
     ");
     assert_snapshot!(sign(&environment, "oci:empty"), @"
     --- standard error ---
     Error: oci:empty is not an OCI layout: it has no oci-layout
-    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    Hint: An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`.
     --- exit code 1 ---
     ");
     assert_snapshot!(sign(&environment, "oci:image"), @"
@@ -73,7 +73,7 @@ fn what_is_no_layout_is_told() {
     assert_snapshot!(sign(&environment, "oci:image"), @r#"
     --- standard error ---
     Error: oci:image is not an OCI layout: its version is "9", and only "1.0.0" is supported
-    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    Hint: An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`.
     --- exit code 1 ---
     "#);
 }

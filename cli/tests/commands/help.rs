@@ -10,12 +10,17 @@ fn every_command_has_its_help() {
     let environment = Environment::new();
     let mut reference = String::new();
     describe(&environment, &[], &mut reference);
-    // The flags that every command has are there once.
-    let output = reference.find("\nOutput:").unwrap();
-    let exit_codes = reference.find("\n\nExit codes:").unwrap();
-    let flags = reference[output..exit_codes].to_owned();
-    let (first, others) = reference.split_at(exit_codes);
-    assert_snapshot!("reference", [first, &others.replace(&flags, "")].concat());
+    // The flags that many commands have are there once.
+    let reference = once(&reference, "\nOutput:", "\n\nExit codes:");
+    assert_snapshot!("reference", once(&reference, "\nRegistry:", "\n\n## "));
+}
+
+/// Returns `text` with what stands from `start` to `end` there once.
+fn once(text: &str, start: &str, end: &str) -> String {
+    let start = text.find(start).unwrap();
+    let end = start + text[start..].find(end).unwrap();
+    let (first, others) = text.split_at(end);
+    [first, &others.replace(&text[start..end], "")].concat()
 }
 
 fn describe(environment: &Environment, command: &[String], reference: &mut String) {

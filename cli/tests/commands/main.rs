@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod bad_input;
+mod copying;
 mod environment;
 mod fixtures;
 mod help;
@@ -12,6 +13,8 @@ mod layers;
 mod limits;
 mod nodes;
 mod policies;
+mod pushing;
+mod registries;
 mod signing;
 mod usage;
 mod verifying;

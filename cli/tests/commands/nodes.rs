@@ -80,7 +80,7 @@ fn images_that_are_not_there_are_not_mounted() {
     assert_snapshot!(mount(&["oci:nothing"]), @"
     --- standard error ---
     Error: oci:nothing does not exist
-    Hint: An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`.
+    Hint: An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`.
     --- exit code 3 ---
     ");
     assert_snapshot!(mount(&["oci:image:v2"]), @"

@@ -172,7 +172,7 @@ fn failures_are_json_where_results_are() {
       "schema": "osguard.failure.v1",
       "error": "oci:nothing does not exist",
       "hints": [
-        "An image gets into a layout directory for example by `skopeo copy docker://NAME oci:DIR:TAG`."
+        "An image gets into a layout directory for example by `osguard copy HOST/REPOSITORY:TAG oci:DIR`."
       ],
       "exit_code": 3
     }
@@ -218,7 +218,7 @@ fn references_that_name_no_image_are_explained() {
     assert_snapshot!(environment.refused(["inspect", "image"]), @r#"
     --- standard error ---
     Error: image reference "image" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; for a layout directory write `oci:DIR`
-    Hint: Images are named oci:DIR, oci:DIR:TAG, oci:DIR@sha256:… or oci-archive:FILE:TAG.
+    Hint: Images are named HOST/REPOSITORY:TAG, oci:DIR, oci:DIR:TAG, oci-archive:FILE:TAG or with @sha256:… in the place of the tag.
     --- exit code 2 ---
     "#);
 }

@@ -17,7 +17,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     List(list::Arguments),
-    Mount(mount::Arguments),
+    Mount(Box<mount::Arguments>),
     Unmount(unmount::Arguments),
 }
 

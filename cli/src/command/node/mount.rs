@@ -19,7 +19,8 @@ use super::Places;
 use crate::conversion::watch;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::image::Found;
+use crate::image::{Found, IMAGE_HELP};
+use crate::network::NetworkArguments;
 use crate::output::{Output, Report};
 
 /// Mount an image so that the kernel verifies every block of it
@@ -29,8 +30,7 @@ use crate::output::{Output, Report};
 /// device.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The image: oci:DIR, oci-archive:FILE (- is standard input), with :TAG or @DIGEST
-    #[arg(value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE", help = IMAGE_HELP)]
     image: String,
     /// The directory to mount at; it is made if it does not exist
     #[arg(value_name = "TARGET")]
@@ -52,6 +52,8 @@ pub(crate) struct Arguments {
     work: Option<PathBuf>,
     #[command(flatten)]
     places: Places,
+    #[command(flatten)]
+    network: NetworkArguments,
 }
 
 #[derive(Serialize)]
@@ -86,7 +88,7 @@ impl Report for MountReport {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     require_root().map_err(super::failure::privilege)?;
-    let found = Found::parse(&arguments.image)?;
+    let found = Found::parse(&arguments.image, &arguments.network)?;
     let place = &*found.place;
     let wanted = arguments.platform.clone().unwrap_or_else(Platform::host);
     let image = match arguments.platform {
