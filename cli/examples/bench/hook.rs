@@ -22,7 +22,7 @@ use crate::Bench;
 use crate::image::push_image;
 
 const IMAGES: usize = 1000;
-const TOKEN: &str = "a token for the benchmark";
+const TOKEN: &str = "a-token-for-the-benchmark";
 const LONGEST: Duration = Duration::from_secs(600);
 
 pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {

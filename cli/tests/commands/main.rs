@@ -9,6 +9,7 @@ mod fixtures;
 mod help;
 mod interop;
 mod keys;
+mod kills;
 mod layers;
 mod limits;
 mod nodes;
