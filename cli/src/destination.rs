@@ -1,15 +1,18 @@
 //! Where an image is copied to.
 
+use std::io::{self, IsTerminal as _};
+
 use libverity::digest::Digest;
 use osguard_registry::distribution::RegistryError;
 use osguard_registry::dry_run::DryRun;
 use osguard_registry::error::{Error, ErrorKind};
 use osguard_registry::network::Network;
 use osguard_registry::place::{self, Listing, Place};
-use osguard_registry::reference::{ArchiveFile, Reference, Selector};
+use osguard_registry::reference::{Reference, Selector};
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::image::is_standard_stream;
 
 /// Is the place that an image is copied to, and what the image is called there.
 pub(crate) struct Destination<'a> {
@@ -23,6 +26,7 @@ pub(crate) struct Destination<'a> {
 impl<'a> Destination<'a> {
     /// Opens the place, which is made if it does not exist.
     pub(crate) fn create(reference: Reference, network: &Network) -> Result<Self, Failure> {
+        check_not_a_terminal(&reference)?;
         let place = place::create(&reference, network).map_err(failure)?;
         Self::of(reference, place)
     }
@@ -73,7 +77,16 @@ impl<'a> Destination<'a> {
 
     /// Tells whether standard output is the place.
     pub(crate) fn is_standard_output(&self) -> bool {
-        matches!(self.reference, Reference::Archive { file: ArchiveFile::StandardStream, .. })
+        is_standard_stream(&self.reference)
+    }
+}
+
+/// Checks that no archive goes to standard output where that is a terminal.
+pub(crate) fn check_not_a_terminal(reference: &Reference) -> Result<(), Failure> {
+    match is_standard_stream(reference) && io::stdout().is_terminal() {
+        true => Err(Failure::new(ExitStatus::Usage, "an archive is not for a terminal to show")
+            .hint("Redirect standard output to a file or to another program.")),
+        false => Ok(()),
     }
 }
 

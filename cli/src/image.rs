@@ -1,5 +1,7 @@
 //! Which images a command works on.
 
+use std::io::{self, IsTerminal as _};
+
 use libverity::digest::Digest;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::{Error, ErrorKind};
@@ -7,7 +9,7 @@ use osguard_registry::image::Image;
 use osguard_registry::network::Network;
 use osguard_registry::place::{self, Place};
 use osguard_registry::platform::Platform;
-use osguard_registry::reference::{Reference, ReferenceError};
+use osguard_registry::reference::{ArchiveFile, Reference, ReferenceError};
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -44,6 +46,13 @@ impl Found {
 
     /// Finds the image of that name.
     pub(crate) fn at(reference: &Reference, network: &Network) -> Result<Self, Failure> {
+        if is_standard_stream(reference) && io::stdin().is_terminal() {
+            return Err(Failure::new(
+                ExitStatus::Usage,
+                "an archive cannot be typed at a terminal",
+            )
+            .hint("Redirect standard input from a file or from another program."));
+        }
         let place = place::open(reference, network)?;
         let descriptor = place.resolve(reference.selector()).map_err(|error| match error {
             Error::NoSuchBlob { .. } => Failure::from_error(ExitStatus::NotFound, error),
@@ -87,6 +96,11 @@ impl ImageArguments {
         }
         Ok(images)
     }
+}
+
+/// Tells whether an image is in an archive that comes from standard input or goes to standard output.
+pub(crate) fn is_standard_stream(reference: &Reference) -> bool {
+    matches!(reference, Reference::Archive { file: ArchiveFile::StandardStream, .. })
 }
 
 /// Returns the first twelve digits of a digest, enough to tell the layers of an image apart.

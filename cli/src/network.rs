@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use osguard_registry::credentials::{Credentials, Login, Secret, Source};
 use osguard_registry::network::{Network, ReferrersMode};
-use osguard_registry::reference::{ArchiveFile, Reference};
+use osguard_registry::reference::Reference;
 use osguard_registry::tls::Tls;
 use zeroize::Zeroizing;
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::image::is_standard_stream;
 
 /// How registries are reached, and as whom.
 #[derive(Debug, clap::Args)]
@@ -159,10 +160,6 @@ fn registry(reference: &Reference) -> Option<&str> {
         Reference::Registry(reference) => Some(&reference.registry),
         _ => None,
     }
-}
-
-fn is_standard_stream(reference: &Reference) -> bool {
-    matches!(reference, Reference::Archive { file: ArchiveFile::StandardStream, .. })
 }
 
 /// Reads a variable of the environment; one that is empty counts as not set, as CI systems have it

@@ -8,6 +8,7 @@ use osguard_registry::signing;
 use serde::Serialize;
 
 use crate::conversion::{warn_of_divergences, watch};
+use crate::destination::check_not_a_terminal;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::image::ImageArguments;
@@ -69,6 +70,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let signer = arguments.signing.signer()?;
     let found = arguments.image.find()?;
     output.detail(format_args!("Resolved to {}", found.reference));
+    if !arguments.dry_run {
+        check_not_a_terminal(&found.reference)?;
+    }
     let mut profiles = arguments.profile.clone();
     profiles.sort();
     profiles.dedup();

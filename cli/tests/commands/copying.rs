@@ -11,6 +11,7 @@ use osguard_registry::manifest::Manifest;
 use osguard_registry::media_type::MediaType;
 use osguard_registry::place::{Listing, Place as _};
 use osguard_testkit::image::LayoutMaker;
+use osguard_testkit::{command, or_skip};
 use serde_json::json;
 
 use crate::environment::{Environment, Ran};
@@ -458,6 +459,29 @@ fn readers_that_leave_are_noticed() {
     let ran =
         environment.ran(command.args(["copy", "oci:image:v1", "oci-archive:-"]).stdout(writer));
     assert_snapshot!(ran, @"");
+}
+
+#[test]
+fn archives_are_not_for_terminals() {
+    let environment = Environment::new();
+    image(&environment);
+    let Some(script) = or_skip(command::find("script")) else { return };
+    let at_a_terminal = |arguments: &str| {
+        let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_osguard"));
+        let mut script = environment.program(&script);
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        environment.ran(&mut script).naming("\r\n", "\n")
+    };
+    assert_snapshot!(at_a_terminal("copy oci:image:v1 oci-archive:-"), @"
+    Error: an archive is not for a terminal to show
+    Hint: Redirect standard output to a file or to another program.
+    --- exit code 2 ---
+    ");
+    assert_snapshot!(at_a_terminal("inspect oci-archive:-"), @"
+    Error: an archive cannot be typed at a terminal
+    Hint: Redirect standard input from a file or from another program.
+    --- exit code 2 ---
+    ");
 }
 
 fn signed() -> Environment {

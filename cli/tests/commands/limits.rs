@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use osguard_testkit::command::{command, run_with_input};
-use osguard_testkit::image::{TarHeader, TarMaker};
+use osguard_testkit::image::{Compression, LayerSource, TarHeader, TarMaker};
 use osguard_testkit::or_skip;
+use osguard_testkit::registry::Registry;
 
 use crate::environment::Environment;
+use crate::fixtures::layout;
 
 #[test]
 fn a_layer_of_2_gib_takes_little_memory() {
@@ -39,6 +41,27 @@ fn a_layer_of_many_files_takes_little_memory() {
     };
     let Some(cost) = build(&write) else { return };
     assert!(cost.peak_memory_bytes <= MEMORY_LIMIT_BYTES, "{cost:?}");
+}
+
+/// Several layers at once, each sent and signed while it is read.
+#[test]
+fn a_push_of_384_mib_takes_little_memory() {
+    let environment = Environment::with_keys();
+    let layer = |number: u8| {
+        let tar = TarMaker::new().file("file", &vec![number; 96 << 20]).finish();
+        LayerSource::new(tar, Compression::Plain).unwrap()
+    };
+    let layers: Vec<_> = (0..4).map(layer).collect();
+    layout(&environment).image("v1", &layers).unwrap();
+    drop(layers);
+    let registry = Registry::start().unwrap();
+    let destination = format!("{}/app", registry.host());
+    let Some(time) = time() else { return };
+    let mut push = environment.wrapped(&time);
+    push.args(["push", "oci:image:v1", &destination, "--sign", "--key", "alice.key"]);
+    assert_eq!(environment.ran(&mut push).code, 0);
+    let cost = cost(&environment);
+    assert!(cost.peak_memory_bytes <= PUSH_MEMORY_LIMIT_BYTES, "{cost:?}");
 }
 
 #[test]
@@ -122,22 +145,31 @@ struct Cost {
 /// Builds an image of the layer that `write` writes, in a process of its own.
 fn build(write: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Option<Cost> {
     let environment = Environment::new();
-    let mut time: Command = or_skip(command("time"))?;
-    time.args(["--format", "%U %S %M", "--output", "cost"]);
-    let mut build = environment.wrapped(&time);
+    let mut build = environment.wrapped(&time()?);
     build.args(["layer", "build", "--quiet", "-", "image"]).stdin(Stdio::piped());
     let mut child = build.stderr(Stdio::piped()).spawn().unwrap();
     let written = write(&mut child.stdin.take().unwrap());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     written.unwrap();
+    Some(cost(&environment))
+}
+
+/// Begins a command that measures what another one takes, to be read by [`cost`].
+fn time() -> Option<Command> {
+    let mut time = or_skip(command("time"))?;
+    time.args(["--format", "%U %S %M", "--output", "cost"]);
+    Some(time)
+}
+
+fn cost(environment: &Environment) -> Cost {
     let cost = String::from_utf8(environment.read("cost")).unwrap();
     let cost: Vec<f64> = cost.split_whitespace().map(|number| number.parse().unwrap()).collect();
     let [user_seconds, system_seconds, peak_memory_kib] = cost[..] else { panic!("{cost:?}") };
-    Some(Cost {
+    Cost {
         processor_seconds: user_seconds + system_seconds,
         peak_memory_bytes: peak_memory_kib as u64 * 1024,
-    })
+    }
 }
 
 fn write_files(layer: &mut dyn Write, headers: &[Vec<u8>], content: &[u8]) -> io::Result<()> {
@@ -163,6 +195,8 @@ fn content() -> Vec<u8> {
     content
 }
 
+/// Less than one of the layers.
+const PUSH_MEMORY_LIMIT_BYTES: u64 = 64 << 20;
 const MEMORY_LIMIT_BYTES: u64 = 256 << 20;
 const LARGE_FILES: usize = 8;
 const LARGE_FILE_BYTES: usize = 256 << 20;
