@@ -53,6 +53,8 @@ pub(crate) enum OutputFormat {
 pub(crate) enum Command {
     Completions(command::completions::Arguments),
     Copy(command::copy::Arguments),
+    #[command(subcommand)]
+    Hook(command::hook::Command),
     Inspect(command::inspect::Arguments),
     #[command(subcommand)]
     Key(command::key::Command),
@@ -76,6 +78,7 @@ impl Command {
         match self {
             Self::Completions(arguments) => command::completions::run(arguments),
             Self::Copy(arguments) => command::copy::run(arguments, output),
+            Self::Hook(command) => command.run(output),
             Self::Inspect(arguments) => command::inspect::run(arguments, output),
             Self::Key(command) => command.run(output),
             Self::Layer(command) => command.run(output),

@@ -8,6 +8,7 @@ mod destination;
 mod exit_status;
 mod failure;
 mod image;
+mod log;
 mod network;
 mod new_file;
 mod output;

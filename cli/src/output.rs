@@ -78,6 +78,15 @@ impl Output {
         }
     }
 
+    /// Returns how much a server says while it runs.
+    pub(crate) fn log_level(&self) -> tracing::Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (false, true) => tracing::Level::DEBUG,
+            (false, false) => tracing::Level::INFO,
+        }
+    }
+
     /// Starts to show progress: on a terminal only, and not where `--quiet` was given.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(!self.quiet && io::stderr().is_terminal())

@@ -120,8 +120,9 @@ impl Hook {
             token: settings.token,
         });
         let counts = queue.counts();
+        let address = listener.local_addr().map_err(|source| HookError::System { source })?;
         tracing::info!(
-            address = %settings.listen,
+            %address,
             pending = counts.waiting,
             failed = counts.failed,
             workers = settings.workers,

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod copy;
+pub(crate) mod hook;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod layer;
