@@ -6,5 +6,6 @@ mod client;
 mod diary;
 mod disk;
 mod kill;
+mod registry;
 mod requests;
 mod thousand;
