@@ -61,11 +61,11 @@ fn judge(
     match result {
         Ok(Outcome::AlreadySigned) => {
             tracing::info!(%repository, %digest, seconds, "signed before");
-            (Verdict::Done, JobResult::AlreadySigned)
+            (Verdict::Done { made: None }, JobResult::AlreadySigned)
         }
         Ok(Outcome::Ignored { what }) => {
             tracing::debug!(%repository, %digest, what, "nothing to sign");
-            (Verdict::Done, JobResult::Ignored)
+            (Verdict::Done { made: None }, JobResult::Ignored)
         }
         Ok(Outcome::Index { manifests }) => {
             tracing::info!(%repository, %digest, manifests = manifests.len(), "an index");
@@ -74,7 +74,8 @@ fn judge(
         }
         Ok(Outcome::Signed { artifact }) => {
             tracing::info!(%repository, %digest, %artifact, seconds, "signed");
-            (Verdict::Done, JobResult::Signed)
+            let made = Some(Target { repository: repository.clone(), digest: artifact });
+            (Verdict::Done { made }, JobResult::Signed)
         }
         Err(SignFailure { reason, retry }) => {
             let attempts = job.failures.saturating_add(1);

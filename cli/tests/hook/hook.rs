@@ -122,7 +122,7 @@ pub(crate) fn until(what: &str, happened: impl Fn() -> bool) {
     let started = Instant::now();
     while !happened() {
         assert!(started.elapsed() < Duration::from_secs(600), "it does not happen that {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -86,7 +86,10 @@ pub enum Noted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is done.
-    Done,
+    Done {
+        /// What was pushed for it, of which the registry tells, and which is done as well.
+        made: Option<Target>,
+    },
     /// It failed for good.
     Failed {
         /// Why.

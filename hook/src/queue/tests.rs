@@ -21,6 +21,8 @@ fn failure(reason: &str) -> Verdict {
     Verdict::Failed { reason: reason.to_owned() }
 }
 
+const DONE: Verdict = Verdict::Done { made: None };
+
 /// Waits longer than any test takes.
 const NEVER: Duration = Duration::from_secs(3000);
 
@@ -89,7 +91,7 @@ fn what_was_noted_survives_and_comes_in_order() {
     for name in ["c", "a", "b", "d"] {
         let job = test.begin();
         assert_eq!((job.target.clone(), job.failures), (target(name), 0));
-        test.finish(job, Verdict::Done);
+        test.finish(job, DONE);
     }
     test.reopen();
     assert_eq!(test.queue().counts(), Counts::default());
@@ -102,7 +104,7 @@ fn a_target_is_pending_once_and_fresh_for_a_while() {
     assert_eq!(noted, [Noted::Queued, Noted::Duplicate, Noted::Queued]);
     let job = test.begin();
     assert_eq!(test.notify(&[pushed("a")]).unwrap(), [Noted::Duplicate]);
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     assert_eq!(test.notify(&[pushed("a")]).unwrap(), [Noted::Duplicate]);
     assert_eq!(test.waiting(), 1);
     test.limits.fresh = Duration::ZERO;
@@ -186,8 +188,24 @@ fn a_full_queue_takes_all_of_a_notification_or_nothing() {
     assert_eq!(test.notify(&[pushed("a")]).unwrap(), [Noted::Duplicate]);
     test.reopen();
     let job = test.begin();
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     assert_eq!(test.notify(&[pushed("d")]).unwrap(), [Noted::Queued]);
+}
+
+#[test]
+fn what_was_made_is_not_looked_at() {
+    let test = Test::new();
+    for (name, is_told_before) in [("a", true), ("b", false)] {
+        test.notify(&[pushed(name)]).unwrap();
+        let job = test.begin();
+        let made = format!("signature of {name}");
+        if is_told_before {
+            assert_eq!(test.notify(&[pushed(&made)]).unwrap(), [Noted::Queued]);
+        }
+        test.finish(job, Verdict::Done { made: Some(target(&made)) });
+        assert_eq!(test.queue().counts(), Counts::default());
+        assert_eq!(test.notify(&[pushed(&made)]).unwrap(), [Noted::Duplicate]);
+    }
 }
 
 #[test]
@@ -195,7 +213,7 @@ fn an_index_becomes_what_it_lists() {
     let mut test = Test::new();
     test.notify(&["done", "failed", "pending", "index"].map(pushed)).unwrap();
     let job = test.begin();
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     let job = test.begin();
     test.finish(job, failure("no layers"));
     let job = test.begin();
@@ -227,7 +245,7 @@ fn what_is_deleted_is_forgotten() {
     let mut test = Test::new();
     test.notify(&["done", "failed", "waiting"].map(pushed)).unwrap();
     let job = test.begin();
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     let job = test.begin();
     test.finish(job, failure("no layers"));
     let noted = test.notify(&["done", "failed", "waiting", "unknown"].map(deleted)).unwrap();
@@ -249,7 +267,7 @@ fn what_is_deleted_and_pushed_during_an_attempt_is_attempted_again() {
     assert_eq!(test.queue().counts(), Counts { waiting: 1, running: 0, failed: 0 });
     let job = test.begin();
     assert_eq!(job.failures, 0);
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     assert_eq!(test.queue().counts(), Counts::default());
 
     // Deleted only, before the attempt and during it.
@@ -267,7 +285,7 @@ fn what_is_deleted_and_pushed_during_an_attempt_is_attempted_again() {
 #[test]
 fn memory_of_the_past_is_bounded() {
     let test = Test::with(Limits { remembered: 3, ..Limits::default() });
-    for (kind, verdict) in [("done", Verdict::Done), ("failed", failure("no layers"))] {
+    for (kind, verdict) in [("done", DONE), ("failed", failure("no layers"))] {
         for number in 0..10 {
             test.notify(&[pushed(&format!("{kind} {number}"))]).unwrap();
             let job = test.begin();
@@ -308,11 +326,11 @@ fn closing_ends_waiting_and_keeps_what_is_out() {
         let taken = test.begin();
         let waiting = scope.spawn(|| test.queue().take());
         test.queue().close();
-        test.finish(taken, Verdict::Done);
+        test.finish(taken, DONE);
         waiting.join().unwrap()
     });
     assert_eq!(waits, None);
-    test.finish(job, Verdict::Done);
+    test.finish(job, DONE);
     test.reopen();
     assert_eq!(test.queue().counts(), Counts::default());
 }

@@ -240,7 +240,16 @@ fn finish(tables: &mut Tables<'_>, job: &Job, verdict: &Verdict, now: UnixMillis
     };
     let mut still_pending = None;
     match verdict {
-        Verdict::Done => tables.set_done(target, now)?,
+        Verdict::Done { made } => {
+            tables.set_done(target, now)?;
+            if let Some(made) = made {
+                // The registry may have told of it already.
+                if let Some(pending) = tables.pending(made)? {
+                    applied.effects.push(Effect::Removed(pending));
+                }
+                tables.set_done(made, now)?;
+            }
+        }
         Verdict::Failed { reason } => {
             tables.set_failed(target, now, pending.failures, reason)?;
         }
