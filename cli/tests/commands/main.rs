@@ -7,6 +7,7 @@ mod copying;
 mod environment;
 mod fixtures;
 mod help;
+mod hooks;
 mod interop;
 mod keys;
 mod kills;

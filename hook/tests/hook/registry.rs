@@ -74,7 +74,7 @@ fn what_is_no_image_is_left_alone() {
     let mut listed = descriptor(&registry, &sbom);
     listed["artifactType"] = "application/spdx+json".into();
     for (expected, digest) in [
-        ("an artifact of the type application/spdx+json", sbom.clone()),
+        ("an artifact of the type application/spdx+json", sbom),
         (
             "an artifact of the type application/vnd.cncf.helm.config.v1+json",
             manifest(json!({

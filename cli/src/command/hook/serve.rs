@@ -12,12 +12,13 @@ use osguard_hook::hook::{Hook, HookError, Settings};
 use osguard_hook::queue::Limits;
 use osguard_hook::registry_signer::RegistrySigner;
 use osguard_hook::token::Token;
-use osguard_registry::network::Network;
+use osguard_registry::reference::{Reference, RegistryReference};
 use zeroize::Zeroizing;
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::log::LogArguments;
+use crate::network::NetworkArguments;
 use crate::output::Output;
 use crate::signing::SigningArguments;
 use crate::small_file;
@@ -36,8 +37,8 @@ use crate::small_file;
 #[command(after_long_help = EXAMPLE)]
 pub(crate) struct Arguments {
     /// The registry, as the names of its images begin
-    #[arg(long, value_name = "HOST[:PORT]")]
-    registry: String,
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_registry)]
+    registry: RegistryReference,
     /// Sign in these repositories: TEAM/APP, TEAM/* (one level below), TEAM/** (all below); may be repeated
     #[arg(long, value_name = "PATTERN", required = true)]
     allow: Vec<Pattern>,
@@ -70,6 +71,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = Profile::ContainerdFullV1.name())]
     profile: Vec<Profile>,
     #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
     log: LogArguments,
 }
 
@@ -90,12 +93,11 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     profiles.sort();
     profiles.dedup();
     let signer = arguments.signing.signer()?;
-    let registry = &arguments.registry;
-    let signer = RegistrySigner::new(registry, Network::default(), signer, profiles)
-        .map_err(|_| {
-            usage(format!("--registry {registry}: this is not HOST or HOST:PORT in lower case"))
-                .hint("A host has a `.` or a port, or is `localhost`: registry.example, registry:5000.")
-        })?;
+    let registry = &arguments.registry.registry;
+    let reference = Reference::Registry(arguments.registry.clone());
+    let network = arguments.network.network(&reference, None)?;
+    let signer = RegistrySigner::new(registry, network, signer, profiles)
+        .map_err(|error| usage(error.to_string()))?;
     let hook = Hook::open(settings, Arc::new(signer))?;
     arguments.log.start(output)?;
     hook.run_until_signalled()?;
@@ -131,6 +133,16 @@ impl From<HookError> for Failure {
                 .hint("Give a token by --token-file, or listen on 127.0.0.1."),
             error => Self::from_error(ExitStatus::Failure, error),
         }
+    }
+}
+
+/// Takes the host of a registry as the beginning of an image's name, which is what it is.
+fn parse_registry(text: &str) -> Result<RegistryReference, String> {
+    match format!("{text}/any").parse() {
+        Ok(Reference::Registry(reference)) if reference.registry == text => Ok(reference),
+        _ => Err("write HOST or HOST:PORT in lower case, such as registry.example, localhost or \
+                  registry:5000"
+            .to_owned()),
     }
 }
 
