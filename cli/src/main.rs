@@ -11,6 +11,7 @@ mod image;
 mod log;
 mod network;
 mod new_file;
+mod origin;
 mod output;
 mod passphrase;
 mod progress;

@@ -9,6 +9,7 @@ use libverity::digest::{Digest, RootHash};
 use libverity::layer::{Compression, LayerError, Profile};
 use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::Signer;
+use osguard_registry::artifact::Format;
 use osguard_registry::conversion::ConversionError;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::distribution::{Patience, RegistryError};
@@ -102,7 +103,8 @@ impl RegistrySigner {
                 );
             }
         }
-        let published = signing::publish(place, &signed, &*self.signer).map_err(failure)?;
+        let published =
+            signing::publish(place, &signed, Format::Standard, &*self.signer).map_err(failure)?;
         place.finish().map_err(failure)?;
         Ok(match published {
             Published::AlreadySigned(_) => Outcome::AlreadySigned,

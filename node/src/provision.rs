@@ -38,8 +38,8 @@ pub fn provision(
     watch: Watch<'_>,
 ) -> Result<Vec<LayerImage>, ProvisionError> {
     let mut known = Vec::new();
-    for candidate in signatures::find(place, &image.subject())? {
-        // An artifact that cannot be read can sign nothing; others may.
+    for candidate in signatures::find(place, &image.manifest)? {
+        // What cannot be read can sign nothing; others may.
         known.extend(candidate.outcome.into_iter().flat_map(|artifact| artifact.signatures));
     }
     image

@@ -23,6 +23,14 @@ pub enum Error {
         /// What would name one of them: tags, or digests of those without.
         choices: Vec<String>,
     },
+    /// Annotations in the manifest of an image that should be a signature are none.
+    #[error("{object} has annotations that are not the signature they should be: {source}")]
+    Annotations {
+        /// The layer with its manifest.
+        object: String,
+        /// What is wrong with them.
+        source: ArtifactError,
+    },
     /// A signature artifact cannot be used.
     #[error("{object} is not a signature artifact that can be used: {source}")]
     Artifact {
@@ -206,7 +214,8 @@ impl Error {
             | Self::NoSuchPlatform { .. }
             | Self::NoSuchTag { .. } => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Io,
-            Self::Artifact { .. }
+            Self::Annotations { .. }
+            | Self::Artifact { .. }
             | Self::Config { .. }
             | Self::DiffIdCount { .. }
             | Self::DigestDiffers { .. }

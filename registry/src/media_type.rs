@@ -60,6 +60,9 @@ impl MediaType {
         Self(Cow::Borrowed("application/vnd.docker.container.image.v1+json"));
     /// Is a detached PKCS#7 signature in DER.
     pub const PKCS7_SIGNATURE: Self = Self(Cow::Borrowed("application/pkcs7-signature"));
+    /// Is a signature in the prototypes' form, whose blob may be one of several things.
+    pub const EROFS_SIGNATURE: Self =
+        Self(Cow::Borrowed("application/vnd.oci.image.layer.v1.erofs.sig"));
 }
 
 impl fmt::Display for MediaType {

@@ -4,22 +4,59 @@ use std::collections::BTreeMap;
 
 use libverity::digest::Digest;
 
+use crate::artifact::annotations::{self, Keys};
 use crate::artifact::{
-    self, ARTIFACT_TYPE, LayerSignature, MAX_SIGNATURE_BYTES, SignatureArtifact,
+    self, ArtifactError, Format, LayerSignature, Location, SignatureArtifact, max_blob_bytes,
+    signature_from_blob,
 };
 use crate::copy::for_each_blob;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ManifestKind};
 use crate::place::{Listing, Place};
 
-/// Is one artifact that is attached to an image as its signatures.
+/// Is something that holds signatures of an image.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The artifact's manifest, as the place lists it.
-    pub descriptor: Descriptor,
+    /// What it is and where.
+    pub origin: Origin,
     /// The signatures, or why they cannot be used.
     pub outcome: Result<SignatureArtifact, Error>,
+}
+
+/// Says where signatures come from, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A manifest that is attached to the image.
+    Artifact {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// Its form; not known of a manifest that cannot be read.
+        format: Option<Format>,
+    },
+    /// The image's own manifest, in the annotations of its layers' descriptors.
+    Manifest {
+        /// Under which keys.
+        keys: Keys,
+    },
+}
+
+impl Origin {
+    /// Returns the digest of the manifest that is attached to the image, if that is the origin.
+    pub fn artifact(&self) -> Option<Digest> {
+        match self {
+            Self::Artifact { digest, .. } => Some(*digest),
+            Self::Manifest { .. } => None,
+        }
+    }
+
+    /// Returns the name of the form, if it is known.
+    pub fn form(&self) -> Option<&'static str> {
+        match self {
+            Self::Artifact { format, .. } => format.map(Format::name),
+            Self::Manifest { keys } => Some(keys.name()),
+        }
+    }
 }
 
 /// Says what publishing has done.
@@ -31,28 +68,84 @@ pub enum Published {
     Written(Digest),
 }
 
-/// Finds all signature artifacts of the image manifest `subject`.
+/// Finds all signatures of the image that `image` is the manifest of, in every form: the artifacts
+/// that are attached to it, and then its own annotations.
 ///
-/// An artifact that is damaged or malformed hides no other one: it is returned with the reason.
+/// What is damaged or malformed hides nothing else: it is returned with the reason.
 ///
 /// # Errors
 ///
 /// Returns an error if the place cannot be asked or cannot be read. An empty list means that the
 /// image is not signed.
-pub fn find(place: &dyn Place, subject: &Descriptor) -> Result<Vec<Candidate>, Error> {
+pub fn find(place: &dyn Place, image: &Manifest) -> Result<Vec<Candidate>, Error> {
+    let subject = image.descriptor().plain();
+    let mut candidates = find_attached(place, &subject, &Format::ARTIFACT_TYPES)?;
+    candidates.extend(find_embedded(place, image, &subject));
+    Ok(candidates)
+}
+
+fn find_attached(
+    place: &dyn Place,
+    subject: &Descriptor,
+    artifact_types: &[&str],
+) -> Result<Vec<Candidate>, Error> {
     let mut candidates = Vec::new();
-    for referrer in place.referrers(subject, &[ARTIFACT_TYPE])? {
+    for referrer in place.referrers(subject, artifact_types)? {
+        let descriptor = referrer.descriptor;
+        let artifact_type = match &referrer.manifest {
+            Ok(manifest) => &manifest.descriptor().artifact_type,
+            Err(_) => &descriptor.artifact_type,
+        };
+        let format = artifact_type.as_deref().and_then(Format::of_artifact_type);
         let outcome = match referrer.manifest.and_then(|manifest| read(place, &manifest)) {
-            Ok(signatures) => Ok(SignatureArtifact { subject: subject.plain(), signatures }),
+            Ok(signatures) => Ok(SignatureArtifact { subject: subject.clone(), signatures }),
             Err(error) if error.kind() == ErrorKind::Content => Err(error),
             Err(error) => return Err(error),
         };
-        candidates.push(Candidate { descriptor: referrer.descriptor, outcome });
+        candidates.push(Candidate {
+            origin: Origin::Artifact { digest: descriptor.digest, format },
+            outcome,
+        });
     }
     Ok(candidates)
 }
 
-/// Attaches `artifact` to its subject, unless each of its signatures is there already.
+/// Returns one candidate for all signatures under one set of keys, and one for each layer with
+/// annotations that cannot be read.
+fn find_embedded(place: &dyn Place, image: &Manifest, subject: &Descriptor) -> Vec<Candidate> {
+    let ManifestKind::Image(manifest) = image.kind() else { return Vec::new() };
+    let mut candidates = Vec::new();
+    for keys in Keys::ALL {
+        let candidate = |outcome| Candidate { origin: Origin::Manifest { keys }, outcome };
+        let mut signatures: Vec<LayerSignature> = Vec::new();
+        let mut unusable = Vec::new();
+        for layer in &manifest.layers {
+            match annotations::parse(layer, keys) {
+                // A layer that occurs twice may well be annotated twice.
+                Ok(Some(signature)) if signatures.contains(&signature) => {}
+                Ok(signature) => signatures.extend(signature),
+                Err(source) => unusable.push(candidate(Err(Error::Annotations {
+                    object: format!(
+                        "layer {} of {} in {}",
+                        layer.digest,
+                        subject.digest,
+                        place.name()
+                    ),
+                    source,
+                }))),
+            }
+        }
+        if !signatures.is_empty() {
+            let artifact = SignatureArtifact { subject: subject.clone(), signatures };
+            candidates.push(candidate(Ok(artifact)));
+        }
+        candidates.extend(unusable);
+    }
+    candidates
+}
+
+/// Attaches `artifact` to its subject in the form `format`, unless each of its signatures is there
+/// already in an artifact of this form.
 ///
 /// A signature is there if one with the same layer, root hash, profile and signer is, and
 /// `is_valid` accepts it: what is found says of itself who made it, and anyone may have written
@@ -64,13 +157,14 @@ pub fn find(place: &dyn Place, subject: &Descriptor) -> Result<Vec<Candidate>, E
 pub fn publish(
     place: &dyn Place,
     artifact: &SignatureArtifact,
+    format: Format,
     is_valid: &dyn Fn(&LayerSignature) -> bool,
 ) -> Result<Published, Error> {
-    let candidates = find(place, &artifact.subject)?;
+    let candidates = find_attached(place, &artifact.subject, &[format.artifact_type()])?;
     if let Some(holders) = holders(&candidates, artifact, is_valid) {
         return Ok(Published::AlreadySigned(holders));
     }
-    let encoded = artifact.encode().map_err(|source| Error::Artifact {
+    let encoded = artifact.encode(format).map_err(|source| Error::Artifact {
         object: format!("the signatures of {}", artifact.subject.digest),
         source,
     })?;
@@ -107,7 +201,7 @@ fn holders(
                 })
             })
         };
-        let holder = candidates.iter().find(holds)?.descriptor.digest;
+        let holder = candidates.iter().find(holds)?.origin.artifact()?;
         if !holders.contains(&holder) {
             holders.push(holder);
         }
@@ -116,15 +210,20 @@ fn holders(
 }
 
 fn read(place: &dyn Place, manifest: &Manifest) -> Result<Vec<LayerSignature>, Error> {
-    let entries = artifact::parse(manifest).map_err(|source| Error::Artifact {
+    let unusable = |source: ArtifactError| Error::Artifact {
         object: format!("{} in {}", manifest.digest(), place.name()),
         source,
-    })?;
-    entries
-        .into_iter()
-        .map(|(descriptor, claim)| {
-            let signature = place.blob(&descriptor)?.read_all(MAX_SIGNATURE_BYTES)?;
-            Ok(LayerSignature { claim, signature })
-        })
-        .collect()
+    };
+    let parsed = artifact::parse(manifest).map_err(unusable)?;
+    let signature = |entry: artifact::Entry| {
+        let signature = match entry.location {
+            Location::Inline(signature) => signature,
+            Location::Blob(descriptor) => {
+                let content = place.blob(&descriptor)?.read_all(max_blob_bytes(parsed.format))?;
+                signature_from_blob(parsed.format, content).map_err(unusable)?
+            }
+        };
+        Ok(LayerSignature { claim: entry.claim, signature })
+    };
+    parsed.entries.into_iter().map(signature).collect()
 }

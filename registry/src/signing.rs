@@ -7,7 +7,7 @@ use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
 use libverity::pkcs7::{Embedding, sign_root_hash, verify_root_hash};
 use libverity::signer::{SignError, Signer};
 
-use crate::artifact::{Claim, LayerSignature, SignatureArtifact};
+use crate::artifact::{Claim, Format, LayerSignature, SignatureArtifact};
 use crate::conversion::{ConversionError, Watch, convert_layer};
 use crate::error::Error;
 use crate::image::{Image, ImageLayer};
@@ -66,7 +66,8 @@ pub(crate) fn sign_converted(
     Ok(SignedImage { layers, artifact })
 }
 
-/// Attaches the signatures to their image, unless valid ones by the same key are there already.
+/// Attaches the signatures to their image in the form `format`, unless valid ones by the same key
+/// are there in this form already.
 ///
 /// # Errors
 ///
@@ -74,13 +75,16 @@ pub(crate) fn sign_converted(
 pub fn publish(
     place: &dyn Place,
     signed: &SignedImage,
+    format: Format,
     signer: &dyn Signer,
 ) -> Result<Published, Error> {
-    let anchors = std::slice::from_ref(signer.certificate());
-    let is_valid = |found: &LayerSignature| {
-        verify_root_hash(&found.claim.root_hash, &found.signature, anchors).is_ok()
-    };
-    signatures::publish(place, &signed.artifact, &is_valid)
+    signatures::publish(place, &signed.artifact, format, &is_by(signer))
+}
+
+/// Returns what tells signatures by `signer` from others, whatever they say of themselves.
+pub fn is_by(signer: &dyn Signer) -> impl Fn(&LayerSignature) -> bool {
+    let anchors = [signer.certificate().clone()];
+    move |found| verify_root_hash(&found.claim.root_hash, &found.signature, &anchors).is_ok()
 }
 
 /// Is an image with its new signatures.

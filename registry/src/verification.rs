@@ -14,9 +14,9 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::image::Image;
 use crate::place::Place;
-use crate::signatures;
+use crate::signatures::{self, Origin};
 
-/// Converts every layer of `image` and judges each signature that is attached to the image.
+/// Converts every layer of `image` and judges each signature of the image, in whatever form it is.
 ///
 /// `anchors` are the certificates that are trusted, as they would be in the kernel's keyrings.
 ///
@@ -32,15 +32,15 @@ pub fn verify(
 ) -> Result<Verdict, ConversionError> {
     let mut claims = Vec::new();
     let mut unusable = Vec::new();
-    for candidate in signatures::find(place, &image.subject())? {
+    for candidate in signatures::find(place, &image.manifest)? {
         match candidate.outcome {
             Ok(artifact) => claims.extend(
                 artifact
                     .signatures
                     .into_iter()
-                    .map(|signature| (candidate.descriptor.digest, signature)),
+                    .map(|signature| (candidate.origin.clone(), signature)),
             ),
-            Err(error) => unusable.push((candidate.descriptor, error)),
+            Err(error) => unusable.push((candidate.origin, error)),
         }
     }
 
@@ -58,8 +58,8 @@ pub fn verify(
         let candidates = claims
             .iter()
             .filter(|(_, signature)| signature.claim.layer_digest == digest)
-            .map(|(artifact, signature)| JudgedSignature {
-                artifact: *artifact,
+            .map(|(origin, signature)| JudgedSignature {
+                origin: origin.clone(),
                 claim: signature.claim.clone(),
                 profile: profile_of(&signature.claim.root_hash, conversion),
                 signer: verify_root_hash(&signature.claim.root_hash, &signature.signature, anchors),
@@ -75,14 +75,14 @@ pub fn verify(
 pub struct Verdict {
     /// The layers, lowest first.
     pub layers: Vec<JudgedLayer>,
-    /// Artifacts that call themselves signatures of the image and are damaged or malformed.
-    pub unusable: Vec<(Descriptor, Error)>,
+    /// What calls itself a signature of the image and is damaged or malformed.
+    pub unusable: Vec<(Origin, Error)>,
 }
 
 impl Verdict {
     /// Returns the standing of the image: that of its worst layer.
     ///
-    /// Where a signature is missing that may have been in an artifact that is unusable, there are
+    /// Where a signature is missing that may have been in something unusable, there are
     /// signatures and none is valid.
     pub fn standing(&self) -> Standing {
         match self.layers.iter().map(JudgedLayer::standing).max() {
@@ -112,9 +112,9 @@ impl JudgedLayer {
 /// Is one signature with what was found of it.
 #[derive(Debug)]
 pub struct JudgedSignature {
-    /// The manifest of the artifact that holds it.
-    pub artifact: Digest,
-    /// What the artifact says of it.
+    /// Where it was found.
+    pub origin: Origin,
+    /// What is said of it there.
     pub claim: Claim,
     /// The profile by which the layer has the signed root hash; `None` if it has it by none.
     pub profile: Option<Profile>,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::image::{ImageArguments, short};
+use crate::origin::OriginReport;
 use crate::output::{Output, Report};
 
 /// Show an image's layers and the signatures attached to it; nothing is verified
@@ -33,6 +34,8 @@ struct ManifestReport {
     platform: String,
     layers: Vec<LayerReport>,
     artifacts: Vec<ArtifactReport>,
+    /// What the manifest's own annotations hold.
+    annotations: Vec<AnnotationsReport>,
 }
 
 #[derive(Serialize)]
@@ -46,7 +49,8 @@ struct LayerReport {
 
 #[derive(Clone, Serialize)]
 struct SignatureReport {
-    artifact: Digest,
+    #[serde(flatten)]
+    origin: OriginReport,
     root_hash: RootHash,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
@@ -57,7 +61,17 @@ struct SignatureReport {
 #[derive(Serialize)]
 struct ArtifactReport {
     digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<&'static str>,
     /// Why it cannot be read, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unusable: Option<String>,
+}
+
+#[derive(Serialize)]
+struct AnnotationsReport {
+    form: &'static str,
+    /// Why they cannot be read, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     unusable: Option<String>,
 }
@@ -77,17 +91,25 @@ impl Report for InspectReport {
                     let signer = signature.signer.as_deref().unwrap_or("not named");
                     writeln!(out, "    root hash {}  {profile}", signature.root_hash)?;
                     writeln!(out, "    signer    {signer}")?;
+                    writeln!(out, "    in        {}", signature.origin)?;
                 }
             }
             for artifact in &manifest.artifacts {
-                match &artifact.unusable {
-                    None => writeln!(out, "  artifact {}", artifact.digest)?,
-                    Some(reason) => {
-                        writeln!(out, "  artifact {} is unusable: {reason}", artifact.digest)?;
-                    }
+                write!(out, "  artifact {}", artifact.digest)?;
+                match (&artifact.unusable, artifact.form) {
+                    (Some(reason), _) => writeln!(out, " is unusable: {reason}")?,
+                    (None, Some(form)) => writeln!(out, " ({form})")?,
+                    (None, None) => writeln!(out)?,
                 }
             }
-            if manifest.artifacts.is_empty() {
+            for annotations in &manifest.annotations {
+                write!(out, "  {} annotations", annotations.form)?;
+                match &annotations.unusable {
+                    Some(reason) => writeln!(out, " are unusable: {reason}")?,
+                    None => writeln!(out, " in the manifest")?,
+                }
+            }
+            if manifest.artifacts.is_empty() && manifest.annotations.is_empty() {
                 writeln!(out, "  no signatures")?;
             }
         }
@@ -108,15 +130,22 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
 
 fn describe(place: &dyn Place, image: &Image) -> Result<ManifestReport, Failure> {
     let mut by_layer: BTreeMap<Digest, Vec<SignatureReport>> = BTreeMap::new();
-    let mut artifacts = Vec::new();
-    for candidate in signatures::find(place, &image.subject())? {
-        let digest = candidate.descriptor.digest;
+    let (mut artifacts, mut annotations) = (Vec::new(), Vec::new());
+    for candidate in signatures::find(place, &image.manifest)? {
         let unusable = candidate.outcome.as_ref().err().map(ToString::to_string);
-        artifacts.push(ArtifactReport { digest, unusable });
+        let origin = OriginReport::of(&candidate.origin);
+        match origin {
+            OriginReport::Artifact { artifact: digest, form } => {
+                artifacts.push(ArtifactReport { digest, form, unusable });
+            }
+            OriginReport::Manifest { form } => {
+                annotations.push(AnnotationsReport { form, unusable });
+            }
+        }
         for signature in candidate.outcome.into_iter().flat_map(|artifact| artifact.signatures) {
             let claim = signature.claim;
             by_layer.entry(claim.layer_digest).or_default().push(SignatureReport {
-                artifact: digest,
+                origin: origin.clone(),
                 root_hash: claim.root_hash,
                 profile: claim.profile,
                 signer: claim.signer,
@@ -135,5 +164,6 @@ fn describe(place: &dyn Place, image: &Image) -> Result<ManifestReport, Failure>
         platform: image.platform.to_string(),
         layers: layers.collect(),
         artifacts,
+        annotations,
     })
 }

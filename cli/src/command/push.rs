@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use libverity::layer::Profile;
 use libverity::signer::Signer;
+use osguard_registry::artifact::Format;
 use osguard_registry::copy::copy;
 use osguard_registry::push::{PushError, PushedManifest, Signing, push};
 use serde::Serialize;
@@ -37,6 +38,9 @@ pub(crate) struct Arguments {
     /// By which profile to convert the layers; may be repeated [default: containerd-full-v1]
     #[arg(long, value_name = "NAME", requires = "sign")]
     profile: Vec<Profile>,
+    /// In which form to attach the signatures: standard, or prototype for older tools [default: standard]
+    #[arg(long, value_name = "NAME", requires = "sign")]
+    artifact_format: Option<Format>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +49,8 @@ struct PushReport {
     transfer: TransferReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     signer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_format: Option<Format>,
     /// What was signed.
     manifests: Vec<SignedManifestReport>,
 }
@@ -76,7 +82,8 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let (copied, manifests) = match &signer {
         None => (copy(from, image, &*to.place, listing, &watch(&progress))?, Vec::new()),
         Some(signer) => {
-            let signing = Signing { profiles: &arguments.profiles(), signer: &**signer };
+            let format = arguments.artifact_format();
+            let signing = Signing { profiles: &arguments.profiles(), signer: &**signer, format };
             let pushed = push(from, image, &*to.place, listing, &signing, &watch(&progress))?;
             (pushed.copied, pushed.images)
         }
@@ -86,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     }
     let report = PushReport {
         transfer: transfer.report(&to, &copied),
+        artifact_format: signer.is_some().then(|| arguments.artifact_format()),
         signer: signer.map(|signer| signer.certificate().subject()),
         manifests: manifests.iter().map(|manifest| arguments.describe(manifest)).collect(),
     };
@@ -108,6 +116,10 @@ impl Arguments {
         let PushedManifest { image, signed, published } = manifest;
         let published = (!self.transfer.dry_run).then_some(published);
         SignedManifestReport::of(image, signed, published)
+    }
+
+    fn artifact_format(&self) -> Format {
+        self.artifact_format.unwrap_or(Format::Standard)
     }
 
     fn profiles(&self) -> Vec<Profile> {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use libverity::layer::Profile;
+use osguard_registry::artifact::Format;
 use osguard_registry::reference::{ArchiveFile, Reference};
 use osguard_registry::signing;
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub(crate) struct Arguments {
     /// By which profile to convert the layers; may be repeated
     #[arg(long, value_name = "NAME", default_value = Profile::ContainerdFullV1.name())]
     profile: Vec<Profile>,
+    /// In which form to attach the signatures: standard, or prototype for older tools
+    #[arg(long, value_name = "NAME", default_value = Format::Standard.name())]
+    artifact_format: Format,
     /// Do everything but attach the signatures
     #[arg(long)]
     dry_run: bool,
@@ -40,6 +44,7 @@ pub(crate) struct Arguments {
 struct SignReport {
     image: String,
     signer: String,
+    artifact_format: Format,
     dry_run: bool,
     /// How the registry lists the signatures: by its `api` or by a `tag`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +88,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         let signed = signing::sign(&*found.place, &image, &profiles, &*signer, &watch(&progress))?;
         let published = match arguments.dry_run {
             true => None,
-            false => Some(signing::publish(&*found.place, &signed, &*signer)?),
+            false => {
+                Some(signing::publish(&*found.place, &signed, arguments.artifact_format, &*signer)?)
+            }
         };
         for layer in &signed.layers {
             warn_of_divergences(&layer.divergences, output);
@@ -93,6 +100,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let report = SignReport {
         image: found.reference.to_string(),
         signer: signer.certificate().subject(),
+        artifact_format: arguments.artifact_format,
         dry_run: arguments.dry_run,
         referrers_by: found.place.referrers_way().map(way_name),
         manifests,

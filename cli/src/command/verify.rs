@@ -13,6 +13,7 @@ use crate::conversion::watch;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::image::{ImageArguments, short};
+use crate::origin::OriginReport;
 use crate::output::{Output, Report};
 use crate::trust::TrustArguments;
 
@@ -41,7 +42,7 @@ struct ManifestReport {
     platform: String,
     verdict: &'static str,
     layers: Vec<LayerReport>,
-    unusable_artifacts: Vec<UnusableReport>,
+    unusable: Vec<UnusableReport>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +55,8 @@ struct LayerReport {
 #[derive(Serialize)]
 struct SignatureReport {
     verdict: &'static str,
-    artifact: Digest,
+    #[serde(flatten)]
+    origin: OriginReport,
     root_hash: RootHash,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Profile>,
@@ -71,7 +73,8 @@ struct SignatureReport {
 
 #[derive(Serialize)]
 struct UnusableReport {
-    artifact: Digest,
+    #[serde(flatten)]
+    origin: OriginReport,
     reason: String,
 }
 
@@ -88,8 +91,8 @@ impl Report for VerifyReport {
                     signature.text(out)?;
                 }
             }
-            for unusable in &manifest.unusable_artifacts {
-                writeln!(out, "  artifact {} is unusable: {}", unusable.artifact, unusable.reason)?;
+            for unusable in &manifest.unusable {
+                writeln!(out, "  {} is unusable: {}", unusable.origin, unusable.reason)?;
             }
         }
         writeln!(out, "\nVerdict: {}", self.verdict)
@@ -108,7 +111,7 @@ impl SignatureReport {
         if self.expired {
             write!(out, ", whose certificate has expired (the kernel does not care)")?;
         }
-        writeln!(out)?;
+        writeln!(out, ", in {}", self.origin)?;
         if let Some(reason) = &self.reason {
             let errno = self.errno.as_deref().map(|errno| format!(" (the kernel: {errno})"));
             writeln!(out, "      because {reason}{}", errno.unwrap_or_default())?;
@@ -156,11 +159,11 @@ fn describe(image: &Image, verdict: &Verdict) -> ManifestReport {
         platform: image.platform.to_string(),
         verdict: name(verdict.standing()),
         layers: verdict.layers.iter().map(describe_layer).collect(),
-        unusable_artifacts: verdict
+        unusable: verdict
             .unusable
             .iter()
-            .map(|(descriptor, error)| UnusableReport {
-                artifact: descriptor.digest,
+            .map(|(origin, error)| UnusableReport {
+                origin: OriginReport::of(origin),
                 reason: error.to_string(),
             })
             .collect(),
@@ -185,7 +188,7 @@ fn describe_signature(judged: &JudgedSignature) -> SignatureReport {
     let accepted = judged.signer.as_ref().ok();
     SignatureReport {
         verdict: name(judged.standing()),
-        artifact: judged.artifact,
+        origin: OriginReport::of(&judged.origin),
         root_hash: judged.claim.root_hash.clone(),
         profile: judged.profile,
         signer: accepted.map(|accepted| accepted.certificate.subject()),

@@ -35,6 +35,7 @@ fn the_result_as_json() {
       "schema": "osguard.sign.v1",
       "image": "oci:image@sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef",
       "signer": "CN=alice",
+      "artifact_format": "standard",
       "dry_run": false,
       "manifests": [
         {

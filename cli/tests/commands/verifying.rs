@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::FileSigner;
-use osguard_registry::artifact::{Claim, LayerSignature, SignatureArtifact};
+use osguard_registry::artifact::{Claim, Format, LayerSignature, SignatureArtifact};
 use osguard_registry::image::Image;
 use osguard_registry::network::Network;
 use osguard_registry::place::{self, Place};
@@ -23,9 +23,9 @@ fn what_a_trusted_signer_signed_is_accepted() {
 
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  signed
-        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice
+        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice, in artifact 8d675f0a6b8e (standard)
       layer 204d62bcca13  signed
-        signed: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), by CN=alice
+        signed: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), by CN=alice, in artifact 8d675f0a6b8e (standard)
 
     Verdict: signed
     ");
@@ -46,7 +46,9 @@ fn what_a_trusted_signer_signed_is_accepted() {
               "signatures": [
                 {
                   "verdict": "signed",
+                  "origin": "artifact",
                   "artifact": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2",
+                  "form": "standard",
                   "root_hash": "e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7",
                   "profile": "containerd-full-v1",
                   "signer": "CN=alice",
@@ -60,7 +62,9 @@ fn what_a_trusted_signer_signed_is_accepted() {
               "signatures": [
                 {
                   "verdict": "signed",
+                  "origin": "artifact",
                   "artifact": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2",
+                  "form": "standard",
                   "root_hash": "f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0",
                   "profile": "containerd-full-v1",
                   "signer": "CN=alice",
@@ -69,7 +73,7 @@ fn what_a_trusted_signer_signed_is_accepted() {
               ]
             }
           ],
-          "unusable_artifacts": []
+          "unusable": []
         }
       ]
     }
@@ -115,10 +119,10 @@ fn the_signature_of_a_stranger_is_not_trusted() {
 
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  not trusted
-        not trusted: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1)
+        not trusted: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), in artifact 8d675f0a6b8e (standard)
           because no trusted certificate is that of a signer or of its issuer; it is signed by the certificate 5445995a6fab314d493dd9f0cb1fe9e3 of CN=alice (the kernel: ENOKEY)
       layer 204d62bcca13  not trusted
-        not trusted: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1)
+        not trusted: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), in artifact 8d675f0a6b8e (standard)
           because no trusted certificate is that of a signer or of its issuer; it is signed by the certificate 5445995a6fab314d493dd9f0cb1fe9e3 of CN=alice (the kernel: ENOKEY)
 
     Verdict: not trusted
@@ -138,13 +142,13 @@ fn one_good_signature_for_each_layer_is_enough() {
 
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  signed
-        not trusted: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1)
+        not trusted: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), in artifact 8d675f0a6b8e (standard)
           because no trusted certificate is that of a signer or of its issuer; it is signed by the certificate 5445995a6fab314d493dd9f0cb1fe9e3 of CN=alice (the kernel: ENOKEY)
-        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=mallory
+        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=mallory, in artifact dbe3c5a3f4c7 (standard)
       layer 204d62bcca13  signed
-        not trusted: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1)
+        not trusted: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), in artifact 8d675f0a6b8e (standard)
           because no trusted certificate is that of a signer or of its issuer; it is signed by the certificate 5445995a6fab314d493dd9f0cb1fe9e3 of CN=alice (the kernel: ENOKEY)
-        signed: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), by CN=mallory
+        signed: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0 (containerd-full-v1), by CN=mallory, in artifact dbe3c5a3f4c7 (standard)
 
     Verdict: signed
     ");
@@ -195,7 +199,7 @@ fn every_layer_must_be_signed() {
 
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  signed
-        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice
+        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice, in artifact cb38548196b4 (standard)
       layer 204d62bcca13  not signed
 
     Verdict: not signed
@@ -222,10 +226,10 @@ fn a_signature_over_other_content_is_told_from_a_bad_one() {
 
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  content differs
-        content differs: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0, by CN=alice
+        content differs: root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0, by CN=alice, in artifact ecf1605da824 (standard)
           because the layer has another root hash by every profile
       layer 204d62bcca13  content differs
-        content differs: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7, by CN=alice
+        content differs: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7, by CN=alice, in artifact ecf1605da824 (standard)
           because the layer has another root hash by every profile
 
     Verdict: content differs
@@ -254,9 +258,9 @@ fn the_platforms_of_an_index_stand_and_fall_together() {
 
     Manifest sha256:b06ff6f6791ae9755b34fc4be84bb74701a28f456afe833703324df0d72c06cc (linux/arm64)
       layer fc04dd24052b  signed
-        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice
+        signed: root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7 (containerd-full-v1), by CN=alice, in artifact 19bc2c6c206d (standard)
       layer 824ac91079c2  signed
-        signed: root hash 49c1a3d765b06806139c151812923b886dadd1ad861b56e4d468c73ea99d5284 (containerd-full-v1), by CN=alice
+        signed: root hash 49c1a3d765b06806139c151812923b886dadd1ad861b56e4d468c73ea99d5284 (containerd-full-v1), by CN=alice, in artifact 19bc2c6c206d (standard)
 
     Verdict: not signed
     --- standard error ---
@@ -284,7 +288,7 @@ fn a_damaged_artifact_is_named_and_hides_no_other() {
     Manifest sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef (linux/amd64)
       layer fc04dd24052b  not signed
       layer 204d62bcca13  not signed
-      artifact sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2 is unusable: manifest sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2 in oci:image has the digest sha256:8e56b0c143c9a8fcea4baabe8a34147f6e1873065ee9b551415bf225d374d1ef and should have sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2: it was changed or damaged
+      artifact 8d675f0a6b8e (standard) is unusable: manifest sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2 in oci:image has the digest sha256:8e56b0c143c9a8fcea4baabe8a34147f6e1873065ee9b551415bf225d374d1ef and should have sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2: it was changed or damaged
 
     Verdict: not trusted
     --- standard error ---
@@ -341,10 +345,12 @@ fn layers_and_signatures_are_shown() {
       layer fc04dd24052b  2560 bytes  application/vnd.oci.image.layer.v1.tar
         root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7  containerd-full-v1
         signer    49b5d94dd761adbdc539207d98c9f8c3772cea1d
+        in        artifact 8d675f0a6b8e (standard)
       layer 204d62bcca13  2560 bytes  application/vnd.oci.image.layer.v1.tar
         root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0  containerd-full-v1
         signer    49b5d94dd761adbdc539207d98c9f8c3772cea1d
-      artifact sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2
+        in        artifact 8d675f0a6b8e (standard)
+      artifact sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2 (standard)
     ");
     assert_snapshot!(environment.run(["inspect", "oci:image:v1", "--output", "json"]), @r#"
     {
@@ -362,7 +368,9 @@ fn layers_and_signatures_are_shown() {
               "size_bytes": 2560,
               "signatures": [
                 {
+                  "origin": "artifact",
                   "artifact": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2",
+                  "form": "standard",
                   "root_hash": "e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7",
                   "profile": "containerd-full-v1",
                   "signer": "49b5d94dd761adbdc539207d98c9f8c3772cea1d"
@@ -376,7 +384,9 @@ fn layers_and_signatures_are_shown() {
               "size_bytes": 2560,
               "signatures": [
                 {
+                  "origin": "artifact",
                   "artifact": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2",
+                  "form": "standard",
                   "root_hash": "f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0",
                   "profile": "containerd-full-v1",
                   "signer": "49b5d94dd761adbdc539207d98c9f8c3772cea1d"
@@ -386,9 +396,11 @@ fn layers_and_signatures_are_shown() {
           ],
           "artifacts": [
             {
-              "digest": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2"
+              "digest": "sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2",
+              "form": "standard"
             }
-          ]
+          ],
+          "annotations": []
         }
       ]
     }
@@ -459,7 +471,7 @@ fn attach(environment: &Environment, change: impl FnOnce(&mut Vec<Claim>)) {
     };
     let signatures = claims.into_iter().map(sign).collect();
     let artifact = SignatureArtifact { subject: image.subject(), signatures };
-    signatures::publish(&*place, &artifact, &|_| true).unwrap();
+    signatures::publish(&*place, &artifact, Format::Standard, &|_| true).unwrap();
 }
 
 fn verify(environment: &Environment, arguments: &[&str]) -> Ran {

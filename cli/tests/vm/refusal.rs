@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use libverity::signer::FileSigner;
+use osguard_registry::artifact::Format;
 use osguard_registry::image::Image;
 use osguard_registry::network::Network;
 use osguard_registry::place::{Place, open};
@@ -108,7 +109,7 @@ fn forge(host: &Host, tag: &str, change: impl Fn(&mut SignedImage, &SignedImage)
     let (_, good) = signed("good");
     let (place, mut forged): (Box<dyn Place>, _) = signed(tag);
     change(&mut forged, &good);
-    publish(&*place, &forged, &signer).expect("the forged artifact is stored");
+    publish(&*place, &forged, Format::Standard, &signer).expect("the forged artifact is stored");
 }
 
 /// Writes the script: each step mounts, and is followed by a look at what is left.

@@ -11,6 +11,7 @@ use libverity::layer::{ConvertedLayer, Discard, LayerError, Profile};
 use libverity::signer::Signer;
 
 use self::tee::tee;
+use crate::artifact::Format;
 use crate::conversion::{ConversionError, convert_blob, convert_layer};
 use crate::copy::{Copied, PlacedBlob, Plan, WatchBlob, for_each_blob};
 use crate::descriptor::Descriptor;
@@ -51,7 +52,7 @@ pub fn push(
         |image| sign_converted(image, signing.signer, |layer| source.converted(&layers, layer));
     let signed = images.iter().map(sign).collect::<Result<Vec<_>, _>>()?;
     plan.push_manifests(to)?;
-    let publish = |signed| signing::publish(to, signed, signing.signer);
+    let publish = |signed| signing::publish(to, signed, signing.format, signing.signer);
     let published = signed.iter().map(publish).collect::<Result<Vec<_>, _>>()?;
     let copied = plan.list(to, listing)?;
     let images = images.into_iter().zip(signed).zip(published);
@@ -68,6 +69,8 @@ pub struct Signing<'a> {
     pub profiles: &'a [Profile],
     /// Who signs.
     pub signer: &'a dyn Signer,
+    /// In which form the signatures are attached.
+    pub format: Format,
 }
 
 /// Says what a push has done.

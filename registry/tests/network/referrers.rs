@@ -1,6 +1,6 @@
 //! What is attached to a manifest: by the API, by the tag, and by registries that get it wrong.
 
-use osguard_registry::artifact::ARTIFACT_TYPE;
+use osguard_registry::artifact::Format;
 use osguard_registry::distribution::RegistryError;
 use osguard_registry::error::{Error, ErrorKind};
 use osguard_registry::manifest::Manifest;
@@ -28,7 +28,10 @@ fn the_api_is_used_where_there_is_one() {
 
     // Of one kind: whether the registry filters or not.
     assert_eq!(place.referrers(image.descriptor(), &["application/x"]).unwrap().len(), 0);
-    assert_eq!(place.referrers(image.descriptor(), &[ARTIFACT_TYPE]).unwrap().len(), 5);
+    assert_eq!(
+        place.referrers(image.descriptor(), &[Format::Standard.artifact_type()]).unwrap().len(),
+        5
+    );
     registry.fault(Fault::new().always().without_parameter("artifactType"));
     assert_eq!(place.referrers(image.descriptor(), &["application/x"]).unwrap().len(), 0);
 }
@@ -41,7 +44,7 @@ fn the_tag_is_used_where_there_is_no_api() {
     assert_eq!(attached(&*place, &image).unwrap(), []);
     let first = attach(&*place, &image, "01").unwrap();
     let index = referrers_index(&registry, &image);
-    assert_eq!(index["manifests"][0]["artifactType"], json!(ARTIFACT_TYPE));
+    assert_eq!(index["manifests"][0]["artifactType"], json!(Format::Standard.artifact_type()));
     assert_eq!(index["manifests"][0]["digest"], json!(first));
 
     // Doing it again writes nothing.

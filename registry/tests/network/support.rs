@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use libverity::digest::{Digest, RootHash};
-use osguard_registry::artifact::{Claim, LayerSignature, SignatureArtifact};
+use osguard_registry::artifact::{Claim, Format, LayerSignature, SignatureArtifact};
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::distribution::{Patience, RegistryError};
 use osguard_registry::error::Error;
@@ -104,7 +104,7 @@ pub(crate) fn signature_of(image: &Manifest, signer: &str) -> SignatureArtifact 
 
 /// Attaches a signature to an image and returns the artifact's digest.
 pub(crate) fn attach(place: &dyn Place, image: &Manifest, signer: &str) -> Result<Digest, Error> {
-    let artifact = signature_of(image, signer).encode().unwrap();
+    let artifact = signature_of(image, signer).encode(Format::Standard).unwrap();
     for (descriptor, bytes) in &artifact.blobs {
         place.push_blob(descriptor, &bytes.as_slice())?;
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use libverity::digest::Digest;
 use osguard_registry::archive::Archive;
+use osguard_registry::artifact::Format;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::{Error, ErrorKind};
 use osguard_registry::image::Image;
@@ -105,10 +106,10 @@ fn signatures_are_attached_and_found() {
     let (path, manifest) = archive_in(directory.path());
     let artifact = signature_of(&manifest, "aa", b"signature");
     let archive = open(&path).unwrap();
-    signatures::publish(&archive, &artifact, &|_| true).unwrap();
-    assert!(signatures::find(&open(&path).unwrap(), manifest.descriptor()).unwrap().is_empty());
+    signatures::publish(&archive, &artifact, Format::Standard, &|_| true).unwrap();
+    assert!(signatures::find(&open(&path).unwrap(), &manifest).unwrap().is_empty());
     archive.finish().unwrap();
-    let found = signatures::find(&open(&path).unwrap(), manifest.descriptor()).unwrap();
+    let found = signatures::find(&open(&path).unwrap(), &manifest).unwrap();
     assert_eq!(found[0].outcome.as_ref().unwrap(), &artifact);
     assert_eq!(open(&path).unwrap().resolve(&Selector::Only).unwrap().digest, manifest.digest());
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use libverity::digest::Digest;
 use osguard_registry::archive::Archive;
+use osguard_registry::artifact::Format;
 use osguard_registry::copy::{Copied, PARALLEL_BLOBS, copy};
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::Error;
@@ -35,15 +36,16 @@ fn signed_index(directory: &Path) -> (Layout, Manifest, Vec<Manifest>) {
     let index = maker.index(&listed, Listing::Tag(&tag("v1")));
     for (number, image) in images.iter().chain([&index]).enumerate() {
         let artifact = signature_of(image, "aa", &[number as u8]);
-        signatures::publish(&layout, &artifact, &|_| true).unwrap();
+        signatures::publish(&layout, &artifact, Format::Standard, &|_| true).unwrap();
         if number == 0 {
-            let signature = artifact.encode().unwrap().manifest;
+            let signature = artifact.encode(Format::Standard).unwrap().manifest;
             let on_top = maker.artifact(&signature, "application/x", b"on top");
             layout.push_manifest(&on_top, Listing::Referrer).unwrap();
         }
     }
     let other = maker.image(&[b"other"], Listing::Tag(&tag("other")));
-    signatures::publish(&layout, &signature_of(&other, "aa", b"o"), &|_| true).unwrap();
+    signatures::publish(&layout, &signature_of(&other, "aa", b"o"), Format::Standard, &|_| true)
+        .unwrap();
     (layout, index, images.to_vec())
 }
 
@@ -64,11 +66,11 @@ fn assert_complete(to: &dyn Place, index: &Manifest, images: &[Manifest]) {
         to.blob(&layer.descriptor).unwrap().read_all(100).unwrap();
     }
     for manifest in images.iter().chain([index]) {
-        let candidates = signatures::find(to, manifest.descriptor()).unwrap();
+        let candidates = signatures::find(to, manifest).unwrap();
         assert_eq!(candidates.len(), 1);
         let artifact = candidates[0].outcome.as_ref().unwrap();
         if manifest == &images[0] {
-            let encoded = artifact.encode().unwrap().manifest;
+            let encoded = artifact.encode(Format::Standard).unwrap().manifest;
             assert_eq!(to.referrers(encoded.descriptor(), &[]).unwrap().len(), 1);
         }
     }
@@ -137,7 +139,7 @@ fn damage_is_not_copied() {
     std::fs::write(blob_file(&path, &Digest::of(b"amd64")), b"amd64").unwrap();
 
     // A damaged artifact stays behind alone.
-    let artifact = signature_of(&images[0], "bb", b"more").encode().unwrap();
+    let artifact = signature_of(&images[0], "bb", b"more").encode(Format::Standard).unwrap();
     for (descriptor, bytes) in &artifact.blobs {
         from.push_blob(descriptor, &bytes.as_slice()).unwrap();
     }
@@ -156,7 +158,7 @@ fn what_hangs_on_damaged_content_stays_behind_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("from");
     let (from, index, images) = signed_index(&path);
-    let artifact = signature_of(&images[0], "bb", b"more").encode().unwrap();
+    let artifact = signature_of(&images[0], "bb", b"more").encode(Format::Standard).unwrap();
     for (descriptor, bytes) in &artifact.blobs {
         from.push_blob(descriptor, &bytes.as_slice()).unwrap();
     }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use libverity::layer::Profile;
+use osguard_registry::artifact::Format;
 use osguard_registry::copy::copy;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::dry_run::DryRun;
@@ -32,7 +33,11 @@ fn dry_run<'a>(directory: &Path, from: &'a dyn Place) -> Result<DryRun<'a>, Erro
 }
 
 fn push_signed(from: &dyn Place, image: &Manifest, to: &dyn Place) -> PushedImage {
-    let signing = Signing { profiles: &[Profile::ContainerdFullV1], signer: &signer("alice") };
+    let signing = Signing {
+        profiles: &[Profile::ContainerdFullV1],
+        signer: &signer("alice"),
+        format: Format::Standard,
+    };
     let watch = |_: &Descriptor, content: Box<dyn Read>| content;
     push(from, image.descriptor(), to, Listing::Untagged, &signing, &watch).unwrap()
 }

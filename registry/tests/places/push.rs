@@ -8,6 +8,7 @@ use libverity::digest::Digest;
 use libverity::layer::{LayerError, Profile};
 use libverity::signer::{FileSigner, Signer as _};
 use osguard_registry::archive::Archive;
+use osguard_registry::artifact::Format;
 use osguard_registry::conversion::ConversionError;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::error::Error;
@@ -55,7 +56,8 @@ fn push_signed(
     to: &dyn Place,
     signer: &FileSigner,
 ) -> Result<PushedImage, PushError> {
-    let signing = Signing { profiles: &[Profile::ContainerdFullV1], signer };
+    let signing =
+        Signing { profiles: &[Profile::ContainerdFullV1], signer, format: Format::Standard };
     let watch = |_: &Descriptor, content: Box<dyn Read>| content;
     push(from, image.descriptor(), to, Listing::Tag(&tag("pushed")), &signing, &watch)
 }
@@ -88,7 +90,7 @@ fn a_push_does_what_copying_and_signing_do() {
         assert_eq!(pushed.image, image);
         assert_eq!(pushed.signed.artifact, signed.artifact);
         assert_eq!(pushed.signed.layers, signed.layers);
-        let digest = signed.artifact.encode().unwrap().manifest.digest();
+        let digest = signed.artifact.encode(Format::Standard).unwrap().manifest.digest();
         assert_eq!(pushed.published, Published::Written(digest));
     }
 
@@ -166,7 +168,7 @@ fn signatures_that_came_along_are_not_made_again() {
     }
     push_signed(&from, &index, &to, &mallory).unwrap();
     let image = &Image::all(&to, index.descriptor(), None).unwrap()[0];
-    assert_eq!(signatures::find(&to, &image.subject()).unwrap().len(), 2);
+    assert_eq!(signatures::find(&to, &image.manifest).unwrap().len(), 2);
     assert_signed(&to, &alice);
     assert_signed(&to, &mallory);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use libverity::digest::Digest;
-use osguard_registry::artifact::{ARTIFACT_TYPE, SignatureArtifact};
+use osguard_registry::artifact::{Format, SignatureArtifact};
 use osguard_registry::error::Error;
 use osguard_registry::layout::Layout;
 use osguard_registry::manifest::Manifest;
@@ -21,7 +21,7 @@ fn image(layout: &Layout) -> Manifest {
 }
 
 fn found(layout: &Layout, image: &Manifest) -> Vec<SignatureArtifact> {
-    let candidates = signatures::find(layout, image.descriptor()).unwrap();
+    let candidates = signatures::find(layout, image).unwrap();
     candidates.into_iter().map(|candidate| candidate.outcome.unwrap()).collect()
 }
 
@@ -32,13 +32,16 @@ fn what_is_published_is_found() {
     let image = image(&layout);
     assert!(found(&layout, &image).is_empty());
     let artifact = signature_of(&image, "aa", b"signature");
-    let published = signatures::publish(&layout, &artifact, &|_| true).unwrap();
-    assert_eq!(published, Published::Written(artifact.encode().unwrap().manifest.digest()));
+    let published = signatures::publish(&layout, &artifact, Format::Standard, &|_| true).unwrap();
+    assert_eq!(
+        published,
+        Published::Written(artifact.encode(Format::Standard).unwrap().manifest.digest())
+    );
     assert_eq!(found(&layout, &image), [artifact]);
 
     let index = fs::read(directory.path().join("index.json")).unwrap();
     let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
-    assert_eq!(index["manifests"][1]["artifactType"], ARTIFACT_TYPE);
+    assert_eq!(index["manifests"][1]["artifactType"], Format::Standard.artifact_type());
     assert_eq!(
         index["manifests"][1]["annotations"],
         serde_json::json!({"io.cncf.notary.dm-verity.signature": "true"})
@@ -51,21 +54,23 @@ fn signing_again_changes_nothing() {
     let layout = Layout::create(directory.path()).unwrap();
     let image = image(&layout);
     let first = signature_of(&image, "aa", b"first");
-    signatures::publish(&layout, &first, &|_| true).unwrap();
+    signatures::publish(&layout, &first, Format::Standard, &|_| true).unwrap();
     let before = fs::read(directory.path().join("index.json")).unwrap();
 
     // ECDSA signatures differ each time.
     let again = signature_of(&image, "aa", b"again");
-    let published = signatures::publish(&layout, &again, &|found| found.signature == b"first");
-    let holder = first.encode().unwrap().manifest.digest();
+    let published = signatures::publish(&layout, &again, Format::Standard, &|found| {
+        found.signature == b"first"
+    });
+    let holder = first.encode(Format::Standard).unwrap().manifest.digest();
     assert!(matches!(&published, Ok(Published::AlreadySigned(holders)) if holders == &[holder]));
     assert_eq!(fs::read(directory.path().join("index.json")).unwrap(), before);
 
     // A forged claim to be the same signature stands in nobody's way.
-    let published = signatures::publish(&layout, &again, &|_| false).unwrap();
+    let published = signatures::publish(&layout, &again, Format::Standard, &|_| false).unwrap();
     assert!(matches!(published, Published::Written(_)));
     let other_key = signature_of(&image, "bb", b"other");
-    let published = signatures::publish(&layout, &other_key, &|_| true).unwrap();
+    let published = signatures::publish(&layout, &other_key, Format::Standard, &|_| true).unwrap();
     assert!(matches!(published, Published::Written(_)));
     assert_eq!(found(&layout, &image).len(), 3);
 }
@@ -81,7 +86,7 @@ fn thirty_two_signers_at_once_leave_thirty_two_signatures() {
             scope.spawn(move || {
                 let layout = Layout::open(path).unwrap();
                 let artifact = signature_of(image, &format!("{signer:02x}"), &[signer]);
-                signatures::publish(&layout, &artifact, &|_| true).unwrap();
+                signatures::publish(&layout, &artifact, Format::Standard, &|_| true).unwrap();
             });
         }
     });
@@ -104,7 +109,7 @@ fn signer_in_a_process_of_its_own() {
     let image = layout.manifest(&image).unwrap();
     for round in 0..100_u32 {
         let artifact = signature_of(&image, &format!("{signer}{round:02x}"), &round.to_le_bytes());
-        signatures::publish(&layout, &artifact, &|_| true).unwrap();
+        signatures::publish(&layout, &artifact, Format::Standard, &|_| true).unwrap();
         println!("SIGNED {round}");
     }
 }
@@ -153,7 +158,8 @@ fn signers_in_processes_of_their_own_lose_nothing() {
             .count();
         assert!(there >= rounds, "of {rounds} signatures of {number}, {there} are there");
     }
-    signatures::publish(&layout, &signature_of(&image, "ff", b"last"), &|_| true).unwrap();
+    signatures::publish(&layout, &signature_of(&image, "ff", b"last"), Format::Standard, &|_| true)
+        .unwrap();
     assert_eq!(names_in(directory.path()), ["blobs", "index.json", "oci-layout"]);
 }
 
@@ -165,22 +171,23 @@ fn damaged_artifacts_are_returned_with_the_reason() {
     let damaged = signature_of(&image, "aa", b"damaged");
     let intact = signature_of(&image, "bb", b"intact");
     for artifact in [&damaged, &intact] {
-        signatures::publish(&layout, artifact, &|_| true).unwrap();
+        signatures::publish(&layout, artifact, Format::Standard, &|_| true).unwrap();
     }
     let signature = blob_file(directory.path(), &Digest::of(b"damaged"));
     fs::write(&signature, b"demaged").unwrap();
-    let malformed = ImageMaker::new(&layout).artifact(&image, ARTIFACT_TYPE, b"x");
+    let malformed =
+        ImageMaker::new(&layout).artifact(&image, Format::Standard.artifact_type(), b"x");
     layout.push_manifest(&malformed, Listing::Referrer).unwrap();
 
-    let candidates = signatures::find(&layout, image.descriptor()).unwrap();
+    let candidates = signatures::find(&layout, &image).unwrap();
     assert_eq!(candidates.len(), 3);
     assert!(matches!(candidates[0].outcome, Err(Error::DigestDiffers { .. })));
     assert_eq!(candidates[1].outcome.as_ref().unwrap(), &intact);
     assert!(matches!(candidates[2].outcome, Err(Error::Artifact { .. })));
 
     // Signing once more repairs what can be repaired.
-    signatures::publish(&layout, &damaged, &|_| true).unwrap();
-    let candidates = signatures::find(&layout, image.descriptor()).unwrap();
+    signatures::publish(&layout, &damaged, Format::Standard, &|_| true).unwrap();
+    let candidates = signatures::find(&layout, &image).unwrap();
     assert_eq!(candidates[0].outcome.as_ref().unwrap(), &damaged);
 }
 
@@ -191,7 +198,8 @@ fn other_images_and_other_artifacts_are_passed_over() {
     let maker = ImageMaker::new(&layout);
     let image = image(&layout);
     let other = maker.image(&[b"two"], Listing::Untagged);
-    signatures::publish(&layout, &signature_of(&other, "aa", b"x"), &|_| true).unwrap();
+    signatures::publish(&layout, &signature_of(&other, "aa", b"x"), Format::Standard, &|_| true)
+        .unwrap();
     let sbom = maker.artifact(&image, "application/sbom", b"x");
     layout.push_manifest(&sbom, Listing::Referrer).unwrap();
     assert!(found(&layout, &image).is_empty());
@@ -208,7 +216,7 @@ fn artifacts_are_found_where_other_tools_list_them() {
     let image = image(&layout);
     let listed = |name: &str| {
         let artifact = signature_of(&image, name, name.as_bytes());
-        let encoded = artifact.encode().unwrap();
+        let encoded = artifact.encode(Format::Standard).unwrap();
         for (descriptor, bytes) in &encoded.blobs {
             layout.push_blob(descriptor, &bytes.as_slice()).unwrap();
         }
@@ -241,8 +249,14 @@ fn an_image_with_signatures_still_goes_through_skopeo() {
     let from = directory.path().join("from");
     let layout = Layout::create(&from).unwrap();
     let image = image(&layout);
-    let encoded = signature_of(&image, "aa", b"signature").encode().unwrap();
-    signatures::publish(&layout, &signature_of(&image, "aa", b"signature"), &|_| true).unwrap();
+    let encoded = signature_of(&image, "aa", b"signature").encode(Format::Standard).unwrap();
+    signatures::publish(
+        &layout,
+        &signature_of(&image, "aa", b"signature"),
+        Format::Standard,
+        &|_| true,
+    )
+    .unwrap();
     layout.push_manifest(&encoded.manifest, Listing::Tag(&"signature".parse().unwrap())).unwrap();
     let to = directory.path().join("to");
     for name in ["v1", "signature"] {
