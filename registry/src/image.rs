@@ -220,7 +220,7 @@ fn name(place: &dyn Place, manifest: &Manifest) -> String {
 }
 
 /// How deep indexes may be nested. One level is usual and two occur; nothing needs more.
-const MAX_INDEX_DEPTH: usize = 4;
+pub(crate) const MAX_INDEX_DEPTH: usize = 4;
 
 /// How many images of one index are taken. The widest ones in use have about 20; each may hold up
 /// to 4 MiB of manifest in memory.

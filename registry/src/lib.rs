@@ -24,6 +24,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod distribution;
 pub mod dry_run;
+pub mod embedding;
 pub mod environment;
 pub mod error;
 pub mod image;

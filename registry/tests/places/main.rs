@@ -4,6 +4,7 @@
 mod archive;
 mod copy;
 mod dry_run;
+mod embedding;
 mod forms;
 mod layout;
 mod push;
