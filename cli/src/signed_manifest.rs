@@ -48,7 +48,8 @@ impl SignedManifestReport {
             Some(Published::Written(artifact)) => (false, vec![*artifact]),
         };
         Self {
-            digest: image.manifest.digest(),
+            // The image's own, unless its signatures were written into it.
+            digest: signed.artifact.subject.digest,
             platform: image.platform.to_string(),
             layers: signed.layers.iter().map(LayerReport::of).collect(),
             already_signed,

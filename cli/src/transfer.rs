@@ -92,11 +92,15 @@ impl Transfer {
         }
     }
 
-    /// Describes what was copied.
-    pub(crate) fn report(&self, to: &Destination<'_>, copied: &Copied) -> TransferReport {
-        let digest = self.image.digest;
+    /// Describes what was copied and has the digest `digest` there.
+    pub(crate) fn report(
+        &self,
+        to: &Destination<'_>,
+        copied: &Copied,
+        digest: Digest,
+    ) -> TransferReport {
         TransferReport {
-            image: self.source.reference.at(digest).to_string(),
+            image: self.source.reference.at(self.image.digest).to_string(),
             destination: to.at(digest).to_string(),
             digest,
             tag: to.tag(),

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let progress = output.progress();
     let copied =
         copy(transfer.from(), &transfer.image, &*to.place, to.listing(), &watch(&progress))?;
-    let report = CopyReport(transfer.report(&to, &copied));
+    let report = CopyReport(transfer.report(&to, &copied, transfer.image.digest));
     print(&report, &to, output)?;
     report.0.check_complete()?;
     Ok(ExitStatus::Done)

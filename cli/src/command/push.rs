@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use libverity::digest::Digest;
 use libverity::layer::Profile;
 use libverity::signer::Signer;
 use osguard_registry::artifact::Format;
 use osguard_registry::copy::copy;
+use osguard_registry::embedding::EmbeddingError;
 use osguard_registry::push::{PushError, PushedManifest, Signing, push};
 use serde::Serialize;
 
@@ -41,6 +43,12 @@ pub(crate) struct Arguments {
     /// In which form to attach the signatures: standard, or prototype for older tools [default: standard]
     #[arg(long, value_name = "NAME", requires = "sign")]
     artifact_format: Option<Format>,
+    /// Write root hashes and signatures into the manifests of the images, too
+    ///
+    /// They are then there with every way of pulling. The manifests are new ones, and so is the image's digest; both
+    /// are printed.
+    #[arg(long, requires = "sign")]
+    embed: bool,
 }
 
 #[derive(Serialize)]
@@ -51,8 +59,17 @@ struct PushReport {
     signer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_format: Option<Format>,
+    /// The image before and after its signatures were written into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedded: Option<EmbeddedReport>,
     /// What was signed.
     manifests: Vec<SignedManifestReport>,
+}
+
+#[derive(Serialize)]
+struct EmbeddedReport {
+    old_digest: Digest,
+    new_digest: Digest,
 }
 
 impl Report for PushReport {
@@ -60,6 +77,16 @@ impl Report for PushReport {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         self.transfer.text(out)?;
+        if let Some(EmbeddedReport { old_digest, new_digest }) = &self.embedded {
+            match old_digest == new_digest {
+                true => writeln!(out, "Its signatures were in its manifest before: {new_digest}")?,
+                false => {
+                    writeln!(out, "With its signatures in its manifest it is a new image")?;
+                    writeln!(out, "  before {old_digest}")?;
+                    writeln!(out, "  now    {new_digest}")?;
+                }
+            }
+        }
         if let Some(signer) = &self.signer {
             writeln!(out, "Signer {signer}")?;
         }
@@ -79,20 +106,30 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let to = transfer.to()?;
     let progress = output.progress();
     let (from, image, listing) = (transfer.from(), &transfer.image, to.listing());
-    let (copied, manifests) = match &signer {
-        None => (copy(from, image, &*to.place, listing, &watch(&progress))?, Vec::new()),
+    let (copied, embedded, manifests) = match &signer {
+        None => (copy(from, image, &*to.place, listing, &watch(&progress))?, None, Vec::new()),
         Some(signer) => {
             let format = arguments.artifact_format();
-            let signing = Signing { profiles: &arguments.profiles(), signer: &**signer, format };
+            let signing = Signing {
+                profiles: &arguments.profiles(),
+                signer: &**signer,
+                format,
+                embeds: arguments.embed,
+            };
             let pushed = push(from, image, &*to.place, listing, &signing, &watch(&progress))?;
-            (pushed.copied, pushed.images)
+            (pushed.copied, pushed.embedded, pushed.images)
         }
     };
     for layer in manifests.iter().flat_map(|manifest| &manifest.signed.layers) {
         warn_of_divergences(&layer.divergences, output);
     }
+    let digest = embedded.as_ref().map_or(image.digest, |embedded| embedded.root.digest());
     let report = PushReport {
-        transfer: transfer.report(&to, &copied),
+        transfer: transfer.report(&to, &copied, digest),
+        embedded: embedded.map(|embedded| EmbeddedReport {
+            old_digest: embedded.old_root,
+            new_digest: embedded.root.digest(),
+        }),
         artifact_format: signer.is_some().then(|| arguments.artifact_format()),
         signer: signer.map(|signer| signer.certificate().subject()),
         manifests: manifests.iter().map(|manifest| arguments.describe(manifest)).collect(),
@@ -133,7 +170,9 @@ impl Arguments {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         match error {
-            PushError::Place(error) => error.into(),
+            PushError::Embedding(EmbeddingError::Place(error)) | PushError::Place(error) => {
+                error.into()
+            }
             PushError::Signing(error) => error.into(),
             other => Self::from_error(ExitStatus::Failure, other),
         }

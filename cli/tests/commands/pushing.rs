@@ -31,6 +31,55 @@ fn an_image_is_signed_on_its_way() {
 }
 
 #[test]
+fn signatures_are_written_into_the_manifest_as_well() {
+    let environment = Environment::with_keys();
+    image(&environment);
+    let embed = ["push", "--embed", "--sign", "--key", "alice.key", "oci:image:v1", "oci:copy:v1"];
+    assert_snapshot!(environment.run(embed), @"
+    Image oci:image@sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef
+    Copied to oci:copy@sha256:833a2aaf9ffa9cc10b6e844ab5853b00593253f02277dbb9c341747e6b7ad01f as v1
+    With its signatures in its manifest it is a new image
+      before sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef
+      now    sha256:833a2aaf9ffa9cc10b6e844ab5853b00593253f02277dbb9c341747e6b7ad01f
+    Signer CN=alice
+
+    Manifest sha256:833a2aaf9ffa9cc10b6e844ab5853b00593253f02277dbb9c341747e6b7ad01f (linux/amd64)
+      layer fc04dd24052b  root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7  containerd-full-v1
+      layer 204d62bcca13  root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0  containerd-full-v1
+    Signed, the signatures are in sha256:f7c480c6d2cc3d7fefe460e470d99201857b391c0cdab373357b154271d80cdf
+
+    Stored 4 blobs and manifests of 5904 bytes; 0 were there before
+    ");
+    assert_eq!(verify(&environment, "oci:copy:v1"), 0);
+
+    // The image without its artifact, as a tool that carries no signatures brings it.
+    let json = [&["--output", "json"], &embed[..]].concat();
+    let pushed = environment.run(json).json();
+    let new = pushed["embedded"]["new_digest"].as_str().unwrap();
+    assert_ne!(pushed["embedded"]["old_digest"], pushed["embedded"]["new_digest"]);
+    let copied = Environment::with_keys();
+    let blob = |digest: &str| format!("blobs/sha256/{}", digest.strip_prefix("sha256:").unwrap());
+    fs::create_dir_all(copied.path("bare/blobs/sha256")).unwrap();
+    copied.write("bare/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+    let manifest = environment.read(format!("copy/{}", blob(new)));
+    copied.write(format!("bare/{}", blob(new)), &manifest);
+    let listed = json!({ "schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": new, "size": manifest.len(),
+    }]});
+    copied.write("bare/index.json", listed.to_string().as_bytes());
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    for part in layers.chain([&manifest["config"]]) {
+        let name = blob(part["digest"].as_str().unwrap());
+        let content = environment.read(format!("copy/{name}"));
+        copied.write(format!("bare/{name}"), &content);
+    }
+    assert_eq!(verify(&copied, "oci:bare"), 0);
+    assert_eq!(copied.run(["verify", "--trust", "mallory.crt", "oci:bare"]).code, 11);
+}
+
+#[test]
 fn the_result_as_json() {
     let environment = Environment::with_keys();
     image(&environment);
@@ -48,6 +97,7 @@ fn the_result_as_json() {
       "referrers": [],
       "left_behind": [],
       "signer": "CN=alice",
+      "artifact_format": "standard",
       "manifests": [
         {
           "digest": "sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef",

@@ -39,10 +39,11 @@ fn an_image_is_pushed_signed_verified_and_fetched() {
       layer fc04dd24052b  2560 bytes  application/vnd.oci.image.layer.v1.tar
         root hash e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7  containerd-full-v1
         signer    49b5d94dd761adbdc539207d98c9f8c3772cea1d
+        in        artifact 8d675f0a6b8e (standard)
       layer 204d62bcca13  2560 bytes  application/vnd.oci.image.layer.v1.tar
         root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0  containerd-full-v1
         signer    49b5d94dd761adbdc539207d98c9f8c3772cea1d
-      artifact sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2
+        in        artifact 8d675f0a6b8e (standard)
     ");
     assert_eq!(scene.verify("REGISTRY/team/app:v1"), 0);
     assert_snapshot!(scene.run(&["copy", "REGISTRY/team/app:v1", "oci:copy"]), @"

@@ -40,7 +40,7 @@ pub fn copy(
         plan.note(blob, to.push_blob(blob, &PlacedBlob { from, blob, watch, is_stopped }))
     })?;
     plan.push_manifests(to)?;
-    plan.list(to, listing)
+    plan.list(to, None, listing)
 }
 
 /// Says what a copy has done.

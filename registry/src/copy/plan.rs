@@ -120,16 +120,23 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Lists the image, after all manifests, and tells what was done.
+    /// Lists the image, or the one that is to take its place, after all manifests, and tells what was
+    /// done.
     ///
     /// # Errors
     ///
     /// Returns the first error of either place.
-    pub(crate) fn list(self, to: &dyn Place, listing: Listing<'_>) -> Result<Copied, Error> {
+    pub(crate) fn list(
+        self,
+        to: &dyn Place,
+        successor: Option<&Manifest>,
+        listing: Listing<'_>,
+    ) -> Result<Copied, Error> {
         let is_root = |step: &&Step| step.descriptor.digest == self.root.digest;
-        let root = match self.steps.iter().find(is_root) {
-            Some(step) => step.manifest(self.from)?,
-            None => self.from.manifest(&self.root)?,
+        let root = match (successor, self.steps.iter().find(is_root)) {
+            (Some(successor), _) => successor.clone(),
+            (None, Some(step)) => step.manifest(self.from)?,
+            (None, None) => self.from.manifest(&self.root)?,
         };
         to.push_manifest(&root, listing)?;
         to.finish()?;

@@ -12,9 +12,11 @@ use libverity::signer::Signer;
 
 use self::tee::tee;
 use crate::artifact::Format;
+use crate::artifact::annotations::Keys;
 use crate::conversion::{ConversionError, convert_blob, convert_layer};
 use crate::copy::{Copied, PlacedBlob, Plan, WatchBlob, for_each_blob};
 use crate::descriptor::Descriptor;
+use crate::embedding::{Embedded, EmbeddingError, embed};
 use crate::error::{Error, ErrorKind};
 use crate::image::{Image, ImageLayer};
 use crate::place::{Listing, Place, Pushed};
@@ -52,14 +54,46 @@ pub fn push(
         |image| sign_converted(image, signing.signer, |layer| source.converted(&layers, layer));
     let signed = images.iter().map(sign).collect::<Result<Vec<_>, _>>()?;
     plan.push_manifests(to)?;
+    let (embedded, signed) = match signing.embeds {
+        true => {
+            let (embedded, signed) = push_embedded(from, descriptor, to, signed, signing.signer)?;
+            (Some(embedded), signed)
+        }
+        false => (None, signed),
+    };
     let publish = |signed| signing::publish(to, signed, signing.format, signing.signer);
     let published = signed.iter().map(publish).collect::<Result<Vec<_>, _>>()?;
-    let copied = plan.list(to, listing)?;
+    let copied = plan.list(to, embedded.as_ref().map(|embedded| &embedded.root), listing)?;
     let images = images.into_iter().zip(signed).zip(published);
     let images = images
         .map(|((image, signed), published)| PushedManifest { image, signed, published })
         .collect();
-    Ok(PushedImage { copied, images })
+    Ok(PushedImage { copied, embedded, images })
+}
+
+/// Writes the signatures into the manifests, and stores these without listing them. The signatures
+/// come back for the new manifests.
+fn push_embedded(
+    from: &dyn Place,
+    descriptor: &Descriptor,
+    to: &dyn Place,
+    signed: Vec<SignedImage>,
+    signer: &dyn Signer,
+) -> Result<(Embedded, Vec<SignedImage>), PushError> {
+    let artifacts: Vec<_> = signed.iter().map(|signed| signed.artifact.clone()).collect();
+    let is_by = signing::is_by(signer);
+    let embedded = embed(from, descriptor, &artifacts, Keys::Osguard, &is_by)?;
+    for rewritten in &embedded.manifests {
+        to.push_manifest(&rewritten.new, Listing::Child)?;
+    }
+    // The signatures of an image are attached to what is there.
+    to.push_manifest(&embedded.root, Listing::Child)?;
+    let retarget = |signed: SignedImage| SignedImage {
+        artifact: embedded.retarget(&signed.artifact),
+        ..signed
+    };
+    let signed = signed.into_iter().map(retarget).collect();
+    Ok((embedded, signed))
 }
 
 /// Says how the layers are signed that are pushed.
@@ -71,6 +105,8 @@ pub struct Signing<'a> {
     pub signer: &'a dyn Signer,
     /// In which form the signatures are attached.
     pub format: Format,
+    /// Whether they are written into the manifests as well, which makes new ones.
+    pub embeds: bool,
 }
 
 /// Says what a push has done.
@@ -78,6 +114,8 @@ pub struct Signing<'a> {
 pub struct PushedImage {
     /// What was copied, without the new signatures.
     pub copied: Copied,
+    /// What became of the image whose signatures were written into it.
+    pub embedded: Option<Embedded>,
     /// The images of all platforms, with their signatures.
     pub images: Vec<PushedManifest>,
 }
@@ -97,6 +135,9 @@ pub struct PushedManifest {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
+    /// The signatures could not be written into the manifests.
+    #[error(transparent)]
+    Embedding(#[from] EmbeddingError),
     /// A place failed.
     #[error(transparent)]
     Place(#[from] Error),

@@ -37,6 +37,7 @@ fn push_signed(from: &dyn Place, image: &Manifest, to: &dyn Place) -> PushedImag
         profiles: &[Profile::ContainerdFullV1],
         signer: &signer("alice"),
         format: Format::Standard,
+        embeds: false,
     };
     let watch = |_: &Descriptor, content: Box<dyn Read>| content;
     push(from, image.descriptor(), to, Listing::Untagged, &signing, &watch).unwrap()

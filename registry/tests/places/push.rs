@@ -56,8 +56,12 @@ fn push_signed(
     to: &dyn Place,
     signer: &FileSigner,
 ) -> Result<PushedImage, PushError> {
-    let signing =
-        Signing { profiles: &[Profile::ContainerdFullV1], signer, format: Format::Standard };
+    let signing = Signing {
+        profiles: &[Profile::ContainerdFullV1],
+        signer,
+        format: Format::Standard,
+        embeds: false,
+    };
     let watch = |_: &Descriptor, content: Box<dyn Read>| content;
     push(from, image.descriptor(), to, Listing::Tag(&tag("pushed")), &signing, &watch)
 }
