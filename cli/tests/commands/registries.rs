@@ -44,6 +44,7 @@ fn an_image_is_pushed_signed_verified_and_fetched() {
         root hash f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0  containerd-full-v1
         signer    49b5d94dd761adbdc539207d98c9f8c3772cea1d
         in        artifact 8d675f0a6b8e (standard)
+      artifact sha256:8d675f0a6b8eb37f5233e8a9f3538a5e0564bea5bff9ce40f5be36091a81f7d2 (standard)
     ");
     assert_eq!(scene.verify("REGISTRY/team/app:v1"), 0);
     assert_snapshot!(scene.run(&["copy", "REGISTRY/team/app:v1", "oci:copy"]), @"
