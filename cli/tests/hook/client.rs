@@ -101,7 +101,8 @@ impl Repository {
 
     /// Returns how many artifacts hold signatures of an image.
     pub(crate) fn signatures(&self, image: &Descriptor) -> usize {
-        let found = signatures::find(&*self.place, image).unwrap();
+        let manifest = self.place.manifest(image).unwrap();
+        let found = signatures::find(&*self.place, &manifest).unwrap();
         found.iter().filter(|candidate| candidate.outcome.is_ok()).count()
     }
 
