@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,6 +115,7 @@ impl Hook {
             bodies: server::bodies(),
             health: Health::default(),
             known_strangers: KnownStrangers::default(),
+            last_refusal: Mutex::default(),
             metrics: Metrics::new(),
             queue: Arc::clone(&queue),
             token: settings.token,
@@ -141,9 +142,12 @@ impl Hook {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let checks = tokio::spawn(check(Arc::clone(&shared), signer));
+            let stop = async {
+                stop.await;
+                queue.close();
+            };
             connections::serve(listener, server::router(shared), stop).await;
             checks.abort();
-            queue.close();
             tracing::info!(running = queue.counts().running, "finishing what has begun");
             let joined = tokio::task::spawn_blocking(move || {
                 // A worker that panicked has said so itself.

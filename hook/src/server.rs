@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// `None` only where nobody but this machine can connect.
     pub(crate) token: Option<Token>,
     pub(crate) known_strangers: KnownStrangers,
+    /// When a refusal was last written to the log.
+    pub(crate) last_refusal: Mutex<Option<Instant>>,
     /// Bounds the notifications that are in memory at the same time.
     pub(crate) bodies: Semaphore,
 }
@@ -61,12 +63,7 @@ async fn notifications(State(shared): State<Arc<Shared>>, request: Request) -> R
     match accepted {
         Ok(()) => StatusCode::OK.into_response(),
         Err(refusal) => {
-            shared.metrics.refused(refusal.reason);
-            tracing::warn!(
-                status = refusal.status.as_u16(),
-                reason = refusal.message,
-                "refused a notification"
-            );
+            shared.note(&refusal);
             refusal.into_response()
         }
     }
@@ -153,6 +150,18 @@ async fn show_metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 impl Shared {
+    /// Counts a refusal, and writes it to the log unless another one was written a moment ago:
+    /// whoever can connect can be refused.
+    fn note(&self, refusal: &Refusal) {
+        self.metrics.refused(refusal.reason);
+        let mut last = self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= BETWEEN_REFUSALS) {
+            *last = Some(Instant::now());
+            let status = refusal.status.as_u16();
+            tracing::warn!(status, reason = refusal.message, "refused a notification");
+        }
+    }
+
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(token) = &self.token else { return Ok(()) };
         match headers.get(AUTHORIZATION) {
@@ -319,6 +328,9 @@ struct FailedTarget {
 
 /// How long the body of a notification may take. Registries give up after some seconds themselves.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the log says nothing of further refusals; they are counted all the same.
+const BETWEEN_REFUSALS: Duration = Duration::from_secs(10);
 
 /// How many notifications are read at the same time: 16 MiB of them.
 const MAX_BODIES: usize = 16;

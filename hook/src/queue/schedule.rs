@@ -144,6 +144,13 @@ impl Schedule {
         Counts { waiting: state.waiting.len(), running: state.running.len(), failed: state.failed }
     }
 
+    /// Returns how long it is until something is due.
+    #[cfg(test)]
+    pub(super) fn first_wait(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.order.first().map(|(due, _)| due.saturating_duration_since(Instant::now()))
+    }
+
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
@@ -188,4 +195,4 @@ impl UnixMillis {
 }
 
 /// The longest wait after a failure, with its spread.
-const LONGEST_WAIT: Duration = Duration::from_secs(2 * 3600);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2 * 3600);

@@ -353,3 +353,29 @@ fn what_is_no_queue_is_refused() {
     let error = Queue::open(&file, Limits::default()).unwrap_err();
     assert!(matches!(error, QueueError::Directory { .. }), "{error}");
 }
+
+#[test]
+fn a_clock_that_was_wrong_delays_nothing_for_long() {
+    let mut test = Test::new();
+    test.notify(&["done", "waiting"].map(pushed)).unwrap();
+    let job = test.begin();
+    test.finish(job, DONE);
+    let job = test.begin();
+    test.finish(job, Verdict::Retry(Duration::ZERO));
+    test.queue = None;
+    let store = Store::open(test.directory.path(), test.limits).unwrap();
+    let later = store::UnixMillis::now().plus(Duration::from_secs(10 * 365 * 24 * 3600));
+    store
+        .write(|tables| {
+            tables.set_done(&target("done"), later)?;
+            let waiting = tables.pending(&target("waiting"))?.unwrap();
+            tables.set_pending(&target("waiting"), store::Pending { due: later, ..waiting })
+        })
+        .unwrap();
+    let longest = schedule::LONGEST_WAIT;
+    let wait = Schedule::new(store.pending().unwrap(), 0).first_wait().unwrap();
+    assert!(wait <= longest, "{wait:?}");
+    drop(store);
+    test.reopen();
+    assert_eq!(test.notify(&[pushed("done")]).unwrap(), [Noted::Queued]);
+}

@@ -291,7 +291,8 @@ fn check_room<'t>(
 /// Tells whether a target that was pushed is to be looked at. One that has failed is.
 fn is_new(tables: &Tables<'_>, target: &Target, now: UnixMillis) -> Result<bool, redb::Error> {
     let fresh = tables.limits().fresh;
-    let is_fresh = tables.done_at(target)?.is_some_and(|at| now < at.plus(fresh));
+    // What was done in the future was done by a clock that was wrong.
+    let is_fresh = tables.done_at(target)?.is_some_and(|at| at <= now && now < at.plus(fresh));
     Ok(!is_fresh && tables.pending(target)?.is_none())
 }
 

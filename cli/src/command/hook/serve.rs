@@ -60,11 +60,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/osguard/hook")]
     state: PathBuf,
     /// How many images may be pending; beyond that the registry is told to come again
-    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().pending)]
-    max_pending: usize,
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    max_pending: u32,
     /// How many images are signed at the same time
-    #[arg(long, value_name = "NUMBER", default_value = "2")]
-    workers: NonZeroUsize,
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
     #[command(flatten)]
     signing: SigningArguments,
     /// By which profile to convert the layers; may be repeated
@@ -85,8 +87,8 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         state: arguments.state.clone(),
         token: arguments.token()?,
         allow_list,
-        workers: arguments.workers,
-        limits: Limits { pending: arguments.max_pending, ..Limits::default() },
+        workers: NonZeroUsize::new(usize::from(arguments.workers)).unwrap_or(NonZeroUsize::MIN),
+        limits: Limits { pending: arguments.max_pending as usize, ..Limits::default() },
         backoff: Backoff::default(),
     };
     let mut profiles = arguments.profile.clone();
