@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use libverity::sha256::Backend;
 
 use crate::command;
 use crate::exit_status::ExitStatus;
@@ -37,6 +38,11 @@ pub(crate) struct GlobalArguments {
     /// Say more about what is done
     #[arg(long, short, global = true, help_heading = "Output", conflicts_with = "quiet")]
     pub(crate) verbose: bool,
+    /// With which lanes SHA-256 is computed, for measurements: portable, sha-ni-2, sha-ni-4 or avx2-8
+    ///
+    /// All compute the same; without this flag it is the one that is fastest on this processor.
+    #[arg(long, global = true, value_name = "NAME", env = "OSGUARD_SHA256_BACKEND", hide = true)]
+    pub(crate) sha256_backend: Option<Backend>,
 }
 
 /// Tells for whom results are printed.

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return args::usage(&error).into(),
     };
+    if let Some(backend) = arguments.global.sha256_backend {
+        backend.choose().expect("nothing was hashed yet");
+    }
     let output = Output::new(&arguments.global);
     match arguments.command.run(&output) {
         Ok(status) => status.into(),

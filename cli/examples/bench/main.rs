@@ -5,6 +5,7 @@
 
 mod hook;
 mod image;
+mod lanes;
 mod measure;
 mod moving;
 mod signing;
@@ -30,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         directory: tempfile::tempdir()?,
     };
     measure::machine()?;
+    lanes::measure();
     signing::measure(&bench)?;
     moving::measure(&bench)?;
     hook::measure(&bench)?;

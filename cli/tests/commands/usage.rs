@@ -1,6 +1,9 @@
 //! What somebody sees who mistypes.
 
+use std::collections::BTreeSet;
+
 use insta::assert_snapshot;
+use libverity::sha256::Backend;
 
 use crate::environment::Environment;
 
@@ -222,3 +225,25 @@ fn references_that_name_no_image_are_explained() {
     --- exit code 2 ---
     "#);
 }
+
+#[test]
+fn lanes_are_chosen_by_name_and_all_compute_the_same() {
+    let environment = Environment::new();
+    environment.write("data", &[7; 9 * 4096]);
+    let mut root_hashes = BTreeSet::new();
+    for backend in Backend::available() {
+        let mut format = environment.osguard();
+        format.env("OSGUARD_SHA256_BACKEND", backend.name());
+        format.args(["verity", "format", "data", "tree", "--salt=-", "--uuid", UUID]);
+        let ran = environment.ran(&mut format);
+        assert_eq!(ran.code, 0, "{ran}");
+        root_hashes.insert(ran.stdout);
+    }
+    assert_eq!(root_hashes.len(), 1);
+
+    let ran = environment.ran(environment.osguard().args(["version", "--sha256-backend", "md5"]));
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stderr.contains("there is no SHA-256 backend \"md5\""), "{ran}");
+}
+
+const UUID: &str = "11111111-2222-3333-4444-555555555555";
