@@ -19,6 +19,9 @@ use crate::tag::{MAX_NAME_BYTES, MAX_TAG_BYTES, Tag, TagError};
 ///
 /// The directory or file ends at the first colon, as it does for other tools that take such
 /// references, so a path that holds a colon cannot be named.
+///
+/// In Docker Hub, `docker.io/NAME` is short for `docker.io/library/NAME`, and `index.docker.io` is
+/// another name of `docker.io`, as they are for docker, podman and containerd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reference {
@@ -206,10 +209,11 @@ impl RegistryReference {
             Some((_, "")) => return Err(ReferenceError::EmptyTag { reference: text.to_owned() }),
             Some((repository, tag)) => (repository, Some(tag)),
         };
+        let (registry, repository) = &in_docker_hub(registry, repository);
         if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(ReferenceError::UpperCase {
                 reference: text.to_owned(),
-                repository: repository.to_owned(),
+                repository: repository.clone(),
             });
         }
         if name_bytes(registry, repository) > MAX_NAME_BYTES {
@@ -227,8 +231,8 @@ impl RegistryReference {
         let tag = Tag::for_registry(tag.unwrap_or(default_tag))
             .map_err(|TagError { tag }| ReferenceError::Tag { reference: text.to_owned(), tag })?;
         Ok(Self {
-            registry: registry.to_owned(),
-            repository: repository.to_owned(),
+            registry: registry.clone(),
+            repository: repository.clone(),
             selector: digest.map_or(Selector::Tag(tag), Selector::Digest),
         })
     }
@@ -423,6 +427,21 @@ fn is_component(text: &str) -> bool {
         })
 }
 
+/// Spells a name in Docker Hub out; all other names stay as they are.
+///
+/// Source: distribution/reference, `normalize.go`.
+fn in_docker_hub(registry: &str, repository: &str) -> (String, String) {
+    match registry {
+        "docker.io" | "index.docker.io" if repository.contains('/') => {
+            (DOCKER_HUB.to_owned(), repository.to_owned())
+        }
+        "docker.io" | "index.docker.io" => {
+            (DOCKER_HUB.to_owned(), format!("{OFFICIAL_IMAGES}/{repository}"))
+        }
+        _ => (registry.to_owned(), repository.to_owned()),
+    }
+}
+
 fn name_bytes(registry: &str, repository: &str) -> usize {
     registry.len() + 1 + repository.len()
 }
@@ -432,6 +451,10 @@ const MAX_REFERENCE_BYTES: usize = 4096 + 1 + MAX_TAG_BYTES + "oci-archive:".len
 
 /// What every client takes when a registry reference has no tag.
 const DEFAULT_TAG: &str = "latest";
+
+/// The name of Docker Hub, whose images without a namespace are in that of the official images.
+const DOCKER_HUB: &str = "docker.io";
+const OFFICIAL_IMAGES: &str = "library";
 
 #[cfg(test)]
 mod tests {
@@ -465,6 +488,31 @@ mod tests {
             };
             assert_eq!(parse(text), Ok(Reference::Registry(expected)), "{text}");
         }
+    }
+
+    #[test]
+    fn names_in_docker_hub_are_spelled_out() {
+        let digest = Digest::of(b"image");
+        let pinned = format!("docker.io/library/nginx@{digest}");
+        for (text, expected) in [
+            ("docker.io/nginx", "docker.io/library/nginx:latest"),
+            ("docker.io/nginx:1.27", "docker.io/library/nginx:1.27"),
+            (&format!("index.docker.io/nginx@{digest}"), &pinned),
+            ("docker.io/library/nginx", "docker.io/library/nginx:latest"),
+            ("docker.io/team/app:v1", "docker.io/team/app:v1"),
+            ("index.docker.io/team/app:v1", "docker.io/team/app:v1"),
+            // Other registries know no such namespace, nor does another port.
+            ("quay.io/nginx:v1", "quay.io/nginx:v1"),
+            ("registry-1.docker.io/nginx:v1", "registry-1.docker.io/nginx:v1"),
+            ("docker.io:5000/nginx:v1", "docker.io:5000/nginx:v1"),
+            ("localhost/docker.io/nginx:v1", "localhost/docker.io/nginx:v1"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), expected, "{text}");
+        }
+        let destination = Reference::destination("docker.io/nginx", &tag("v1")).unwrap();
+        assert_eq!(destination.to_string(), "docker.io/library/nginx:v1");
+        assert!(matches!(parse("docker.io/"), Err(ReferenceError::Repository { .. })));
+        assert!(matches!(parse("docker.io/Nginx"), Err(ReferenceError::UpperCase { .. })));
     }
 
     #[test]
