@@ -1,6 +1,8 @@
 //! Requests to one repository of a registry: authorised, repeated where that helps, and redirected
 //! only where that is harmless.
 
+use std::sync::atomic::AtomicBool;
+
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, StatusCode, Url};
@@ -21,6 +23,8 @@ pub(super) struct Client {
     repository: String,
     pub(super) connections: Connections,
     authorization: Authorization,
+    /// Whether blobs are sent in chunks, since the registry has refused one in one piece.
+    pub(super) sends_chunks: AtomicBool,
 }
 
 /// Is a request that can be made again.
@@ -69,6 +73,7 @@ impl Client {
             repository: repository.to_owned(),
             connections: Connections::new(network),
             authorization: Authorization::new(registry, repository, network.credentials.clone()),
+            sends_chunks: AtomicBool::new(false),
         })
     }
 

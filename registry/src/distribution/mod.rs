@@ -13,7 +13,8 @@
 //! - What may pass (a lost connection, 408, 429, 500, 502, 503, 504) is tried again, a few times,
 //!   with pauses that grow or that the registry asks for (`Retry-After`). A 401 is answered once.
 //! - Blobs are asked for before they are sent, taken from another repository where that is
-//!   possible, and sent in one piece, which all registries understand.
+//!   possible, and sent in one piece, which all registries understand; in chunks of 4 MiB only
+//!   after the registry has refused that for its length.
 //! - A look-up that fails is an error, never "not signed".
 //! - Plain HTTP is spoken to this machine, or where the caller says so.
 //!

@@ -75,12 +75,104 @@ fn what_the_registry_refuses_is_told_and_leaves_nothing_behind() {
         let error = fails(fault).to_string();
         assert!(error.contains("denies writing to team/app (DENIED: quota exceeded)"), "{error}");
     }
-    let error = fails(Fault::new().answer(Answer::status(413)).before_body());
+    let error = fails(Fault::new().always().answer(Answer::status(413)).before_body());
     assert!(matches!(error, RegistryError::Status { status: 413, .. }), "{error}");
     let error = fails(Fault::new().always().answer(Answer::status(502)));
     assert!(matches!(error, RegistryError::Status { status: 502, .. }), "{error}");
     let error = fails(Fault::new().answer(Answer::error(400, "DIGEST_INVALID", "not it")));
     assert!(error.to_string().ends_with("status 400 (DIGEST_INVALID: not it)"), "{error}");
+}
+
+#[test]
+fn what_is_too_long_for_one_piece_goes_in_chunks() {
+    let bytes = content(10_000_000);
+    let blob = Descriptor::of(MediaType::OCI_LAYER, &bytes);
+    let chunks = |registry: &Registry| -> Vec<(String, u64)> {
+        let requests = registry.requests();
+        let chunks = requests.iter().filter(|request| request.method == "PATCH");
+        chunks
+            .map(|chunk| (chunk.header("Content-Range").unwrap().to_owned(), chunk.received_bytes))
+            .collect()
+    };
+    let of_4_mib = [
+        ("0-4194303".to_owned(), 4_194_304),
+        ("4194304-8388607".to_owned(), 4_194_304),
+        ("8388608-9999999".to_owned(), 1_611_392),
+    ];
+    let too_long =
+        || Fault::new().method("PUT").path_contains("/uploads/").body_longer_than(5 << 20);
+    for fault in [
+        too_long().answer(Answer::status(413)),
+        too_long().answer(Answer::status(413)).before_body(),
+        too_long().answer(Answer::status(416)),
+    ] {
+        let registry = Registry::start().unwrap();
+        let fault = registry.fault(fault.always());
+        let place = open(&registry);
+        place.push_blob(&blob, &bytes.as_slice()).unwrap();
+        assert_eq!(chunks(&registry), of_4_mib);
+        assert_eq!(registry.blob(&blob.digest.to_string()).unwrap(), bytes);
+        // What follows does not try first.
+        let second = content(5 << 20);
+        push_blob(&*place, MediaType::OCI_LAYER, &second);
+        assert_eq!((fault.count(), chunks(&registry).len(), registry.open_uploads()), (1, 5, 0));
+    }
+
+    // Whoever wants longer chunks gets them, but for the last one.
+    let registry = Registry::start().unwrap();
+    registry.fault(too_long().answer(Answer::status(413)));
+    registry.fault(Fault::new().method("POST").always().header("OCI-Chunk-Min-Length", "6000000"));
+    open(&registry).push_blob(&blob, &bytes.as_slice()).unwrap();
+    let of_6_mb = [("0-5999999".to_owned(), 6_000_000), ("6000000-9999999".to_owned(), 4_000_000)];
+    assert_eq!(chunks(&registry), of_6_mb);
+    assert_eq!(registry.blob(&blob.digest.to_string()).unwrap(), bytes);
+}
+
+#[test]
+fn an_upload_in_chunks_that_is_cut_off_starts_again() {
+    let bytes = content(9_000_000);
+    let blob = Descriptor::of(MediaType::OCI_LAYER, &bytes);
+    let in_chunks = || {
+        let registry = Registry::start().unwrap();
+        registry.fault(Fault::new().method("PUT").body_longer_than(0).answer(Answer::status(413)));
+        registry
+    };
+    for fault in [
+        Fault::new().answer(Answer::status(503)),
+        Fault::new().after(1).answer(Answer::status(503)),
+        Fault::new().after(2).cut_upload_after(300_000),
+        Fault::new().after(1).answer(Answer::status(416)),
+        Fault::new().after(1).answer(Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "which one?")),
+        // It keeps the last chunk alone.
+        Fault::new().after(1).header("Range", "0-4194303"),
+    ] {
+        let registry = in_chunks();
+        let fault = registry.fault(fault.method("PATCH"));
+        open(&registry).push_blob(&blob, &bytes.as_slice()).unwrap();
+        assert_eq!((fault.count(), registry.open_uploads()), (1, 0));
+        assert_eq!(registry.blob(&blob.digest.to_string()).unwrap(), bytes);
+    }
+
+    // What does not pass is told in the end, and a wrong blob is not stored this way either.
+    let refused = Answer::error(413, "SIZE_INVALID", "not even that");
+    for (fault, expected) in [
+        (Fault::new().answer(refused), "status 413 (SIZE_INVALID: not even that)"),
+        (Fault::new().answer(Answer::status(416)), "status 416"),
+        (Fault::new().header("Range", "0-99"), "it has 100 bytes of 4194304"),
+        (Fault::new().without_header("Location"), "an upload is open, and it is not said where"),
+    ] {
+        let registry = in_chunks();
+        registry.fault(fault.method("PATCH").always());
+        let error = refusal(open(&registry).push_blob(&blob, &bytes.as_slice())).to_string();
+        assert!(error.ends_with(expected), "{error}");
+        assert_eq!(registry.blobs().len() + registry.open_uploads(), 0);
+    }
+    let registry = in_chunks();
+    let mut wrong = bytes.clone();
+    wrong[8_999_999] ^= 1;
+    let error = open(&registry).push_blob(&blob, &wrong.as_slice()).unwrap_err();
+    assert!(matches!(error, Error::DigestDiffers { .. }), "{error}");
+    assert_eq!(registry.blobs().len() + registry.open_uploads(), 0);
 }
 
 #[test]

@@ -1,25 +1,24 @@
-//! Uploads: blobs that are sent in one piece while they are read.
+//! Uploads: blobs that are sent in one piece while they are read, or in chunks where the registry
+//! takes no pieces of that length.
 
-use std::io::{self, Read};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+mod body;
+mod chunks;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::answer::Answer;
 use super::authorization::Access;
 use super::client::{Client, Request};
-use super::connections::{failure, standstill};
 use super::error::RegistryError;
 use super::patience::is_passing;
-use super::runtime::{spawn, wait};
+use super::runtime::wait;
 use crate::blob::BlobReader;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
@@ -28,8 +27,10 @@ use crate::place::{BlobSource, Pushed};
 /// Stores a blob that the repository does not have: by taking it from another repository of the
 /// registry, or by sending it.
 ///
-/// An upload that is cut off is started again from its beginning, which is the only way that all
-/// registries agree on. At most [`PIECES_IN_FLIGHT`] pieces of [`PIECE_BYTES`] are in memory.
+/// It is sent in one piece, unless the registry or what is in front of it has refused that once for
+/// its length (413, 416): then in chunks. An upload that is cut off is started again from its
+/// beginning, which is the only way that all registries agree on. At most four pieces of 256 KiB
+/// are in memory.
 pub(super) fn upload(
     client: &Arc<Client>,
     descriptor: &Descriptor,
@@ -48,20 +49,25 @@ pub(super) fn upload(
     let mut attempt = 1;
     let mut was_challenged = false;
     loop {
-        let (error, pause) = match send(client, descriptor, source, session.clone()) {
-            Ok(Sent::Stored) => return Ok(Pushed::Stored),
+        let in_chunks = client.sends_chunks.load(Ordering::Relaxed);
+        let (error, pause): (Error, _) = match send(client, descriptor, source, &mut session) {
+            Ok(()) => return Ok(Pushed::Stored),
             // The token has run out while others were sent; the next one is at hand.
-            Ok(Sent::Challenged(error)) => {
+            Err(Failed::Challenged(error)) => {
                 let is_first = !std::mem::replace(&mut was_challenged, true);
                 (error.into(), is_first.then_some(Duration::ZERO))
             }
-            Ok(Sent::Passing(error, asked)) => {
+            Err(Failed::Passing(error, asked)) => {
                 (error.into(), client.patience().pause(attempt, asked))
             }
-            Ok(Sent::Refused(error)) => (error.into(), None),
-            Err(error) => (error, None),
+            Err(Failed::Refused(error)) => (error.into(), None),
+            Err(Failed::Source(error)) => (error, None),
+            Err(Failed::TooLong(error)) => {
+                client.sends_chunks.store(true, Ordering::Relaxed);
+                (error.into(), (!in_chunks).then_some(Duration::ZERO))
+            }
         };
-        wait(cancel(client, session));
+        wait(cancel(client, session.url));
         match pause {
             Some(pause) => wait(async { sleep(pause).await }),
             None => return Err(error),
@@ -71,8 +77,16 @@ pub(super) fn upload(
     }
 }
 
+/// Is an upload that is open.
+struct Session {
+    /// Where what comes next is sent to.
+    url: Url,
+    /// The shortest chunk that the registry takes, but for the last one, in bytes.
+    min_chunk_bytes: u64,
+}
+
 enum Mounted {
-    Session(Url),
+    Session(Session),
     Stored,
 }
 
@@ -104,7 +118,7 @@ async fn mount(
 }
 
 /// Opens an upload and returns where to send the blob.
-async fn open(client: &Client) -> Result<Url, RegistryError> {
+async fn open(client: &Client) -> Result<Session, RegistryError> {
     let url = client.url("blobs/uploads/").await?;
     let mut answer = client.send(&empty(Method::POST, url, Access::Push)).await?;
     match answer.status() {
@@ -117,13 +131,19 @@ async fn open(client: &Client) -> Result<Url, RegistryError> {
     }
 }
 
-fn session(answer: &Answer) -> Result<Url, RegistryError> {
+fn session(answer: &Answer) -> Result<Session, RegistryError> {
+    let min_chunk_bytes = answer.header(MIN_CHUNK_LENGTH).and_then(|text| text.parse().ok());
+    Ok(Session { url: location(answer)?, min_chunk_bytes: min_chunk_bytes.unwrap_or_default() })
+}
+
+/// Returns where an upload goes on.
+fn location(answer: &Answer) -> Result<Url, RegistryError> {
     let location = answer
         .header(LOCATION)
-        .ok_or_else(|| answer.nonsense("an upload was opened without a location"))?;
+        .ok_or_else(|| answer.nonsense("an upload is open, and it is not said where"))?;
     match answer.full_url().join(location) {
         Ok(url) if url.scheme() == answer.full_url().scheme() || url.scheme() == "https" => Ok(url),
-        _ => Err(answer.nonsense("an upload was opened at what is no web address, or leaves TLS")),
+        _ => Err(answer.nonsense("an upload goes on at what is no web address, or leaves TLS")),
     }
 }
 
@@ -142,18 +162,22 @@ async fn cancel(client: &Client, session: Url) {
     }
 }
 
-enum Sent {
+/// Says why a blob, or a part of one, is not stored.
+enum Failed {
     /// The registry wants to see other authorisation, which is at hand now.
     Challenged(RegistryError),
     /// It failed in a way that may pass; the registry may have asked to wait.
     Passing(RegistryError, Option<Duration>),
     /// It failed for good.
     Refused(RegistryError),
-    Stored,
+    /// The source is not what it should be, or cannot be read.
+    Source(Error),
+    /// The registry does not take so much at once.
+    TooLong(RegistryError),
 }
 
-impl Sent {
-    fn failed(error: RegistryError) -> Self {
+impl Failed {
+    fn by(error: RegistryError) -> Self {
         match error.is_worth_another_attempt() {
             true => Self::Passing(error, None),
             false => Self::Refused(error),
@@ -162,116 +186,59 @@ impl Sent {
 }
 
 /// Sends the blob once.
-///
-/// # Errors
-///
-/// Returns what is wrong with the source. The registry's part is in [`Sent`].
 fn send(
     client: &Arc<Client>,
     descriptor: &Descriptor,
     source: &dyn BlobSource,
-    session: Url,
-) -> Result<Sent, Error> {
+    session: &mut Session,
+) -> Result<(), Failed> {
     let object = format!("blob {} for {}", descriptor.digest, client.place_name());
-    let mut content = source.open()?;
+    let mut content = source.open().map_err(Failed::Source)?;
     let content: &mut dyn Read = &mut *content;
     let mut blob = BlobReader::new(content, object.clone(), descriptor.digest, descriptor.size);
-
     if descriptor.size == 0 {
         // There is no last piece that would be held back if the source had more.
-        blob.read(&mut [0]).map_err(|error| Error::from_read(&object, error))?;
+        blob.read(&mut [0]).map_err(|error| Failed::Source(Error::from_read(&object, error)))?;
     }
-    let (pieces, receiver) = mpsc::channel(PIECES_IN_FLIGHT);
-    let progress = Arc::new(Progress::new());
-    let body = StreamedBody {
-        pieces: receiver,
-        remaining_bytes: descriptor.size,
-        progress: Arc::clone(&progress),
-    };
-    let task = spawn(put(Arc::clone(client), descriptor.clone(), session, body, progress));
-    let mut outcome = Ok(());
     let mut left = descriptor.size;
-    loop {
-        match read_piece(&mut blob, &mut left) {
-            Ok(piece) if piece.is_empty() => break,
-            Ok(piece) => {
-                // Nobody takes the rest of a blob that the registry has refused.
-                if pieces.blocking_send(Ok(piece)).is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                let _ = pieces.blocking_send(Err(io::Error::other("the source has failed")));
-                outcome = Err(Error::from_read(&object, error));
-                break;
-            }
-        }
+    if client.sends_chunks.load(Ordering::Relaxed) {
+        chunks::send(client, &mut blob, descriptor.size, session, &object)?;
+        left = 0;
     }
-    drop(pieces);
-    let sent = wait(task);
-    outcome?;
-    sent.map_err(|error| RegistryError::Runtime { source: error.into() }.into())
+    let mut url = session.url.clone();
+    url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
+    // Not all registries say where the blob is now: its digest does.
+    body::send(client, reqwest::Request::new(Method::PUT, url), &mut blob, left, &object)?;
+    Ok(())
 }
 
-async fn put(
-    client: Arc<Client>,
-    descriptor: Descriptor,
-    mut url: Url,
-    body: StreamedBody,
-    progress: Arc<Progress>,
-) -> Sent {
-    url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
-    let mut request = reqwest::Request::new(Method::PUT, url.clone());
-    let octets = HeaderValue::from_static("application/octet-stream");
-    request.headers_mut().insert(CONTENT_TYPE, octets);
-    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(descriptor.size));
-    let outcome = exchange(&client, request, body, &progress).await;
-    let (mut answer, shown) = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => return Sent::failed(error),
-    };
-    match answer.status() {
-        // Not all registries say where the blob is now: its digest does.
-        status if status.is_success() => Sent::Stored,
+/// Tells what the answer to a part of a blob means.
+async fn judge(
+    client: &Client,
+    mut answer: Answer,
+    shown: Option<&HeaderValue>,
+) -> Result<Answer, Failed> {
+    Err(match answer.status() {
+        status if status.is_success() => return Ok(answer),
         StatusCode::UNAUTHORIZED => {
-            match client.challenged(&mut answer, &Access::Push, shown.as_ref()).await {
-                Ok(_) => Sent::Challenged(client.unauthorized(&mut answer, &Access::Push).await),
-                Err(error) => Sent::Refused(error),
+            match client.challenged(&mut answer, &Access::Push, shown).await {
+                Ok(_) => Failed::Challenged(client.unauthorized(&mut answer, &Access::Push).await),
+                Err(error) => Failed::Refused(error),
             }
         }
-        StatusCode::FORBIDDEN => Sent::Refused(client.denied(answer, &Access::Push).await),
-        status if status.is_redirection() => Sent::Refused(answer.into_redirected()),
+        StatusCode::FORBIDDEN => Failed::Refused(client.denied(answer, &Access::Push).await),
+        status if status.is_redirection() => Failed::Refused(answer.into_redirected()),
         // Registries behind a balancer forget an upload when another of them is asked.
-        StatusCode::NOT_FOUND => Sent::Passing(answer.into_status_error().await, None),
+        StatusCode::NOT_FOUND => Failed::Passing(answer.into_status_error().await, None),
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
+            Failed::TooLong(answer.into_status_error().await)
+        }
         status if is_passing(status) => {
             let asked = answer.retry_after();
-            Sent::Passing(answer.into_refusal().await, asked)
+            Failed::Passing(answer.into_refusal().await, asked)
         }
-        _ => Sent::Refused(answer.into_status_error().await),
-    }
-}
-
-/// Makes the request with its streamed body, as long as something moves.
-async fn exchange(
-    client: &Client,
-    mut request: reqwest::Request,
-    body: StreamedBody,
-    progress: &Progress,
-) -> Result<(Answer, Option<HeaderValue>), RegistryError> {
-    let shown = client.authorise(&mut request, &Access::Push).await?;
-    let url = request.url().clone();
-    let http = client.connections.client(&url)?;
-    *request.body_mut() = Some(reqwest::Body::wrap(body));
-    let patience = client.patience();
-    tokio::select! {
-        response = http.execute(request) => match response {
-            Ok(response) => Ok((Answer::new(&Method::PUT, response, patience.standstill), shown)),
-            Err(error) => Err(failure(&Method::PUT, &url, error)),
-        },
-        waited = progress.standstill(patience.standstill, patience.store) => {
-            Err(standstill(&Method::PUT, &url, waited))
-        }
-    }
+        _ => Failed::Refused(answer.into_status_error().await),
+    })
 }
 
 fn empty(method: Method, url: Url, access: Access) -> Request {
@@ -279,99 +246,7 @@ fn empty(method: Method, url: Url, access: Access) -> Request {
     Request::new(method, url, access).header(CONTENT_LENGTH, HeaderValue::from_static("0"))
 }
 
-/// Reads as much as a piece holds, or less at the end of the blob, of which `left` bytes remain.
-fn read_piece(blob: &mut impl Read, left: &mut u64) -> io::Result<Bytes> {
-    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-    let mut piece = vec![0; length];
-    // Fewer bytes than announced are an error that the reader itself tells.
-    blob.read_exact(&mut piece)?;
-    *left -= length as u64;
-    Ok(Bytes::from(piece))
-}
-
-/// Is the body of a request, whose pieces come from another thread.
+/// By this header a registry says how long chunks have to be.
 ///
-/// The last piece of a blob comes only after its digest was found right, so that a wrong blob is
-/// never complete.
-struct StreamedBody {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    remaining_bytes: u64,
-    progress: Arc<Progress>,
-}
-
-impl Body for StreamedBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let next = self.pieces.poll_recv(context);
-        self.progress.note(next.is_pending(), self.remaining_bytes == 0);
-        next.map(|next| match next {
-            Some(Ok(piece)) => {
-                self.remaining_bytes = self.remaining_bytes.saturating_sub(piece.len() as u64);
-                self.progress.note(false, self.remaining_bytes == 0);
-                Some(Ok(Frame::data(piece)))
-            }
-            Some(Err(error)) => Some(Err(error)),
-            // The source has failed and nothing more comes: the request must not end well.
-            None if self.remaining_bytes > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            None => None,
-        })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining_bytes)
-    }
-}
-
-/// Tells whether an upload gets on.
-struct Progress(Mutex<ProgressState>);
-
-struct ProgressState {
-    /// When the connection last asked for a piece.
-    moved: Instant,
-    /// Whether it waits for us.
-    is_hungry: bool,
-    /// Whether it has been handed everything.
-    is_complete: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let moved = Instant::now();
-        Self(Mutex::new(ProgressState { moved, is_hungry: false, is_complete: false }))
-    }
-
-    fn note(&self, is_hungry: bool, is_complete: bool) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = ProgressState { moved: Instant::now(), is_hungry, is_complete };
-    }
-
-    /// Waits until the registry has taken nothing for `sending`, or has not answered for `storing`
-    /// after it has taken everything. Returns how long that was.
-    async fn standstill(&self, sending: Duration, storing: Duration) -> Duration {
-        loop {
-            let left = {
-                let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let limit = if state.is_complete { storing } else { sending };
-                match state.is_hungry {
-                    true => sending,
-                    false => match limit.checked_sub(state.moved.elapsed()) {
-                        None | Some(Duration::ZERO) => return limit,
-                        Some(left) => left,
-                    },
-                }
-            };
-            sleep(left).await;
-        }
-    }
-}
-
-/// How much is handed to the connection at once: hashed while it is in the second-level cache.
-const PIECE_BYTES: usize = 256 << 10;
-
-/// How many pieces wait for the connection, for each upload.
-const PIECES_IN_FLIGHT: usize = 3;
+/// Source: OCI distribution specification, "Pushing a blob in chunks".
+const MIN_CHUNK_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
