@@ -58,9 +58,17 @@ impl Connections {
     ///
     /// Returns an error if no answer has come; one with any status is returned as it is.
     pub(super) async fn exchange(&self, request: Request) -> Result<Answer, RegistryError> {
+        let client = self.client(request.url())?;
+        self.exchange_by(&client, request).await
+    }
+
+    async fn exchange_by(
+        &self,
+        client: &Client,
+        request: Request,
+    ) -> Result<Answer, RegistryError> {
         let method = request.method().clone();
         let url = request.url().clone();
-        let client = self.client(&url)?;
         match timeout(self.patience.answer, client.execute(request)).await {
             Ok(Ok(response)) => Ok(Answer::new(&method, response, self.patience.standstill)),
             Ok(Err(error)) => Err(failure(&method, &url, error)),
@@ -106,28 +114,34 @@ impl Connections {
             return Ok(client.clone());
         }
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let client = self.build(host, url.scheme())?;
+        let tls = match url.scheme() {
+            "https" => self.tls.client_config(host)?,
+            _ => without_anchors()?,
+        };
+        let client = self.build(host, tls)?;
         lock(&self.clients).insert(key, client.clone());
         Ok(client)
     }
 
     /// Finds out whether a registry on this machine speaks TLS; all others must.
+    ///
+    /// Here whoever answers with a certificate speaks it. That the certificate is a good one is
+    /// found out later, for reading the system's authorities takes 10 ms.
     async fn speaks_tls(&self, registry: &str) -> Result<bool, RegistryError> {
         if !is_loopback(registry) {
             return Ok(true);
         }
-        match self.exchange(Request::new(Method::GET, base(registry, "https")?)).await {
+        let url = base(registry, "https")?;
+        let client = self.build(registry, without_anchors()?)?;
+        match self.exchange_by(&client, Request::new(Method::GET, url)).await {
             Ok(_) => Ok(true),
+            Err(RegistryError::Connect { failure: ConnectFailure::Certificate, .. }) => Ok(true),
             Err(RegistryError::Connect { failure: ConnectFailure::Tls, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn build(&self, host: &str, scheme: &str) -> Result<Client, RegistryError> {
-        let tls = match scheme {
-            "https" => self.tls.client_config(host)?,
-            _ => without_anchors()?,
-        };
+    fn build(&self, host: &str, tls: rustls::ClientConfig) -> Result<Client, RegistryError> {
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
@@ -202,8 +216,8 @@ fn io_failure(error: &io::Error) -> Option<ConnectFailure> {
     }
 }
 
-/// Returns the configuration of a client that never gets to speak TLS, which spares it reading the
-/// system's authorities.
+/// Returns the configuration of a client that trusts nobody and needs no files read: it never gets
+/// beyond the first words of TLS.
 fn without_anchors() -> Result<rustls::ClientConfig, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)

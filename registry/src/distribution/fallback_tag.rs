@@ -7,7 +7,7 @@
 //!
 //! 1. stores its manifest under a tag of its own, `sha256-HEX.HEX`, made from the digests of the
 //!    subject and of the manifest, which nobody else writes to;
-//! 2. lists the tags of that form, and reads the index;
+//! 2. lists the tags of that form and reads the index, in any order;
 //! 3. ends if the index holds all that the tags lead to, and otherwise writes the index with all of
 //!    it, and starts again at 2.
 //!
@@ -43,13 +43,14 @@ use crate::tag::Tag;
 
 /// Lists what is attached to `subject`: what its index holds, and what tags of its own lead to.
 pub(super) async fn list(client: &Client, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-    let mut listed = Index::read(client, subject).await?.entries;
-    let missing = tagged(client, subject, &listed, &mut BTreeSet::new()).await?;
+    let (index, tags) = tokio::try_join!(Index::read(client, subject), own_tags(client, subject))?;
+    let mut listed = index.entries;
+    let missing = tagged(client, subject, tags, listed.iter(), &mut BTreeSet::new()).await?;
     listed.extend(missing);
     Ok(listed)
 }
 
-/// Lists `manifest`, which is stored already, as a referrer of `subject`.
+/// Stores `manifest` and lists it as a referrer of `subject`.
 ///
 /// # Errors
 ///
@@ -60,11 +61,14 @@ pub(super) async fn add(
     subject: &Digest,
     manifest: &Manifest,
 ) -> Result<Pushed, Error> {
-    // A tag that leads elsewhere is refused before anything is written.
-    let mut index = Index::read(client, subject).await?;
     let own = entry(manifest);
     let own_tag = own_tag(subject, &own.digest);
-    if !manifests::is_at(client, &own_tag, &own.digest).await? {
+    // A tag that leads elsewhere is refused before anything is written.
+    let (_, has_own_tag) = tokio::try_join!(
+        Index::read(client, subject),
+        manifests::is_at(client, &own_tag, &own.digest)
+    )?;
+    if !has_own_tag {
         write_tag(client, &own_tag, manifest).await?;
     }
     // What was once seen in the index or by its tag stays wanted, lest it is lost between two
@@ -72,20 +76,26 @@ pub(super) async fn add(
     let mut wanted = vec![own];
     let mut foreign = BTreeSet::new();
     for round in 0..MAX_ROUNDS {
-        let missing = tagged(client, subject, &index.entries, &mut foreign).await?;
+        // Both after our own writes: who writes later than that sees to our entry.
+        let (mut index, tags) =
+            tokio::try_join!(Index::read(client, subject), own_tags(client, subject))?;
+        let known = index.entries.iter().chain(&wanted);
+        let missing = tagged(client, subject, tags, known, &mut foreign).await?;
         for entry in index.entries.iter().chain(&missing) {
             if !wanted.iter().any(|known| known.digest == entry.digest) {
                 wanted.push(entry.clone());
             }
         }
         if !index.add(&wanted) {
-            return Ok(if round == 0 { Pushed::Present } else { Pushed::Stored });
+            return Ok(match has_own_tag && round == 0 {
+                true => Pushed::Present,
+                false => Pushed::Stored,
+            });
         }
         write(client, subject, &mut index, &mut wanted).await?;
         if round > 0 {
             sleep(pause(client, round)).await;
         }
-        index = Index::read(client, subject).await?;
     }
     Err(RegistryError::Contended {
         repository: client.place_name(),
@@ -200,18 +210,18 @@ impl Index {
     }
 }
 
-/// Reads what the referrers' own tags lead to, leaving out what `known` has and what was found to
+/// Reads what the referrers' own `tags` lead to, leaving out what is `known` and what was found to
 /// be `foreign` before: tags that only look like ours.
 async fn tagged(
     client: &Client,
     subject: &Digest,
-    known: &[Descriptor],
+    tags: Vec<String>,
+    known: impl Iterator<Item = &Descriptor>,
     foreign: &mut BTreeSet<String>,
 ) -> Result<Vec<Descriptor>, Error> {
-    let known: BTreeSet<String> =
-        known.iter().map(|entry| own_tag(subject, &entry.digest)).collect();
+    let known: BTreeSet<String> = known.map(|entry| own_tag(subject, &entry.digest)).collect();
     let mut found = Vec::new();
-    for tag in own_tags(client, subject).await? {
+    for tag in tags {
         if known.contains(&tag) || foreign.contains(&tag) {
             continue;
         }

@@ -110,7 +110,7 @@ impl RemoteRepository {
         wait(fallback_tag::list(&self.client, &subject.digest))
     }
 
-    /// Makes a manifest that is stored findable by its subject.
+    /// Makes a manifest findable by its subject; it is stored already if there may be an API.
     fn list_referrer(&self, manifest: &Manifest, stored: Option<&str>) -> Result<Pushed, Error> {
         let Some(subject) = manifest.subject() else {
             return Ok(Pushed::Present);
@@ -243,6 +243,10 @@ impl Place for RemoteRepository {
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {
         let digest = manifest.digest();
         let reference = match listing {
+            // Without the API it is stored under a tag of its own, and that is enough.
+            Listing::Referrer if !self.may_have_api() => {
+                return self.list_referrer(manifest, None);
+            }
             Listing::Tag(tag) => tag.to_string(),
             Listing::Child | Listing::Referrer | Listing::Untagged => digest.to_string(),
         };
