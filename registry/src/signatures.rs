@@ -1,13 +1,13 @@
 //! Finding the signatures of an image, and adding to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libverity::digest::Digest;
 
 use crate::artifact::annotations::{self, Keys};
 use crate::artifact::{
-    self, ArtifactError, Format, LayerSignature, Location, SignatureArtifact, max_blob_bytes,
-    signature_from_blob,
+    self, ArtifactError, EncodedArtifact, Format, LayerSignature, Location, SignatureArtifact,
+    max_blob_bytes, signature_from_blob,
 };
 use crate::copy::for_each_blob;
 use crate::descriptor::Descriptor;
@@ -160,28 +160,81 @@ pub fn publish(
     format: Format,
     is_valid: &dyn Fn(&LayerSignature) -> bool,
 ) -> Result<Published, Error> {
-    let candidates = find_attached(place, &artifact.subject, &[format.artifact_type()])?;
-    if let Some(holders) = holders(&candidates, artifact, is_valid) {
-        return Ok(Published::AlreadySigned(holders));
-    }
-    let encoded = artifact.encode(format).map_err(|source| Error::Artifact {
-        object: format!("the signatures of {}", artifact.subject.digest),
-        source,
-    })?;
-    push_blobs(place, &encoded.blobs)?;
-    place.push_manifest(&encoded.manifest, Listing::Referrer)?;
-    Ok(Published::Written(encoded.manifest.digest()))
+    Publication::begin(place, &artifact.subject, format)?.finish(artifact, is_valid)
 }
 
-/// Stores small blobs, several at once: a registry takes its time for each.
-fn push_blobs(place: &dyn Place, blobs: &[(Descriptor, Vec<u8>)]) -> Result<(), Error> {
-    let contents: BTreeMap<Digest, &(Descriptor, Vec<u8>)> =
-        blobs.iter().map(|blob| (blob.0.digest, blob)).collect();
-    let descriptors = contents.values().map(|(descriptor, _)| descriptor.clone()).collect();
-    for_each_blob(descriptors, place, |descriptor, _| match contents.get(&descriptor.digest) {
-        Some((_, bytes)) => place.push_blob(descriptor, &bytes.as_slice()).map(|_| ()),
-        None => Ok(()),
-    })
+/// Is what is known and done of an artifact before it is complete.
+pub(crate) struct Publication<'a> {
+    place: &'a dyn Place,
+    format: Format,
+    /// What is attached to the subject already, in the same form.
+    candidates: Vec<Candidate>,
+    /// The blobs that are there by now.
+    stored: BTreeSet<Digest>,
+}
+
+impl<'a> Publication<'a> {
+    /// Looks up what is attached to `subject`.
+    pub(crate) fn begin(
+        place: &'a dyn Place,
+        subject: &Descriptor,
+        format: Format,
+    ) -> Result<Self, Error> {
+        let candidates = find_attached(place, subject, &[format.artifact_type()])?;
+        Ok(Self { place, format, candidates, stored: BTreeSet::new() })
+    }
+
+    /// Stores the blobs of those signatures in `part` that are not there yet, which is a part of
+    /// the artifact to come.
+    pub(crate) fn store(
+        &mut self,
+        part: &SignatureArtifact,
+        is_valid: &dyn Fn(&LayerSignature) -> bool,
+    ) -> Result<(), Error> {
+        match holders(&self.candidates, part, is_valid) {
+            Some(_) => Ok(()),
+            None => self.push_blobs(&self.encode(part)?.blobs),
+        }
+    }
+
+    /// Attaches the artifact, unless all of it is there already.
+    pub(crate) fn finish(
+        mut self,
+        artifact: &SignatureArtifact,
+        is_valid: &dyn Fn(&LayerSignature) -> bool,
+    ) -> Result<Published, Error> {
+        if let Some(holders) = holders(&self.candidates, artifact, is_valid) {
+            return Ok(Published::AlreadySigned(holders));
+        }
+        let encoded = self.encode(artifact)?;
+        self.push_blobs(&encoded.blobs)?;
+        self.place.push_manifest(&encoded.manifest, Listing::Referrer)?;
+        Ok(Published::Written(encoded.manifest.digest()))
+    }
+
+    fn encode(&self, artifact: &SignatureArtifact) -> Result<EncodedArtifact, Error> {
+        artifact.encode(self.format).map_err(|source| Error::Artifact {
+            object: format!("the signatures of {}", artifact.subject.digest),
+            source,
+        })
+    }
+
+    /// Stores small blobs, several at once: a registry takes its time for each.
+    fn push_blobs(&mut self, blobs: &[(Descriptor, Vec<u8>)]) -> Result<(), Error> {
+        let place = self.place;
+        let blobs = blobs.iter().filter(|blob| !self.stored.contains(&blob.0.digest));
+        let contents: BTreeMap<Digest, &(Descriptor, Vec<u8>)> =
+            blobs.map(|blob| (blob.0.digest, blob)).collect();
+        let descriptors = contents.values().map(|(descriptor, _)| descriptor.clone()).collect();
+        for_each_blob(descriptors, place, |descriptor, _| {
+            match contents.get(&descriptor.digest) {
+                Some((_, bytes)) => place.push_blob(descriptor, &bytes.as_slice()).map(|_| ()),
+                None => Ok(()),
+            }
+        })?;
+        self.stored.extend(contents.into_keys());
+        Ok(())
+    }
 }
 
 /// Returns the artifacts that together have every signature of `artifact`, or `None` if one is

@@ -1,6 +1,8 @@
 //! Signing an image: a signature over the root hash of each of its layers.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
 
 use libverity::digest::Digest;
 use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
@@ -12,7 +14,7 @@ use crate::conversion::{ConversionError, Watch, convert_layer};
 use crate::error::Error;
 use crate::image::{Image, ImageLayer};
 use crate::place::Place;
-use crate::signatures::{self, Published};
+use crate::signatures::{self, Publication, Published};
 
 /// Converts every layer of `image` by each of `profiles` and signs the root hashes. Nothing is
 /// published yet.
@@ -35,6 +37,56 @@ pub fn sign(
     })
 }
 
+/// Signs every layer of `image` and attaches the signatures, as [`sign`] and [`publish`] do one
+/// after the other.
+///
+/// In a registry, which takes its time for each request, the signatures that are there already are
+/// looked up while the first layer is converted, and those of each layer are stored while the next
+/// one is. If a layer is wrong, those before it stay behind as blobs that nothing refers to.
+///
+/// # Errors
+///
+/// As [`sign`] and [`publish`].
+pub fn sign_and_publish(
+    place: &dyn Place,
+    image: &Image,
+    profiles: &[Profile],
+    signer: &dyn Signer,
+    format: Format,
+    watch: Watch<'_>,
+) -> Result<(SignedImage, Published), SigningError> {
+    if place.repository().is_none() {
+        let signed = sign(place, image, profiles, signer, watch)?;
+        let published = publish(place, &signed, format, signer)?;
+        return Ok((signed, published));
+    }
+    let subject = image.subject();
+    let is_valid = is_by(signer);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let publication = scope.spawn(|| -> Result<Publication<'_>, Error> {
+            let is_valid = is_by(signer);
+            let mut publication = Publication::begin(place, &subject, format)?;
+            for signatures in receiver {
+                let part = SignatureArtifact { subject: subject.clone(), signatures };
+                publication.store(&part, &is_valid)?;
+            }
+            Ok(publication)
+        });
+        let convert =
+            |layer: &ImageLayer| convert_layer(place, layer, profiles, &mut Discard, watch);
+        let signed = sign_each(image, signer, convert, |signatures| {
+            // If the other thread has failed, its error is told when all is done.
+            let _ = sender.send(signatures.to_vec());
+        });
+        drop(sender);
+        let publication = publication.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let signed = signed?;
+        let published = publication?.finish(&signed.artifact, &is_valid)?;
+        Ok((signed, published))
+    })
+}
+
 /// Refuses an image with nothing that could be signed.
 pub(crate) fn check_layers(image: &Image) -> Result<(), SigningError> {
     match image.layers.is_empty() {
@@ -47,7 +99,17 @@ pub(crate) fn check_layers(image: &Image) -> Result<(), SigningError> {
 pub(crate) fn sign_converted(
     image: &Image,
     signer: &dyn Signer,
+    converted: impl FnMut(&ImageLayer) -> Result<ConvertedLayer, ConversionError>,
+) -> Result<SignedImage, SigningError> {
+    sign_each(image, signer, converted, |_| ())
+}
+
+/// As [`sign_converted`], and shows the signatures of each layer as soon as they are made.
+fn sign_each(
+    image: &Image,
+    signer: &dyn Signer,
     mut converted: impl FnMut(&ImageLayer) -> Result<ConvertedLayer, ConversionError>,
+    mut show: impl FnMut(&[LayerSignature]),
 ) -> Result<SignedImage, SigningError> {
     check_layers(image)?;
     let mut seen = BTreeSet::new();
@@ -59,7 +121,9 @@ pub(crate) fn sign_converted(
             continue;
         }
         let conversion = converted(layer)?;
-        signatures.extend(sign_layer(digest, &conversion, signer)?);
+        let made = sign_layer(digest, &conversion, signer)?;
+        show(&made);
+        signatures.extend(made);
         layers.push(conversion);
     }
     let artifact = SignatureArtifact { subject: image.subject(), signatures };
@@ -112,6 +176,12 @@ pub enum SigningError {
     /// The signer did not sign.
     #[error(transparent)]
     Signer(#[from] SignError),
+}
+
+impl From<Error> for SigningError {
+    fn from(error: Error) -> Self {
+        Self::Conversion(error.into())
+    }
 }
 
 fn sign_layer(

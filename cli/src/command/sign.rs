@@ -85,12 +85,14 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let mut manifests = Vec::new();
     for image in arguments.image.images(&found)? {
         let progress = output.progress();
-        let signed = signing::sign(&*found.place, &image, &profiles, &*signer, &watch(&progress))?;
-        let published = match arguments.dry_run {
-            true => None,
-            false => {
-                Some(signing::publish(&*found.place, &signed, arguments.artifact_format, &*signer)?)
-            }
+        let (place, watch) = (&*found.place, watch(&progress));
+        let (signed, published) = if arguments.dry_run {
+            (signing::sign(place, &image, &profiles, &*signer, &watch)?, None)
+        } else {
+            let format = arguments.artifact_format;
+            let (signed, published) =
+                signing::sign_and_publish(place, &image, &profiles, &*signer, format, &watch)?;
+            (signed, Some(published))
         };
         for layer in &signed.layers {
             warn_of_divergences(&layer.divergences, output);
