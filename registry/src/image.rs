@@ -224,4 +224,4 @@ pub(crate) const MAX_INDEX_DEPTH: usize = 4;
 
 /// How many images of one index are taken. The widest ones in use have about 20; each may hold up
 /// to 4 MiB of manifest in memory.
-const MAX_IMAGES: usize = 64;
+pub(crate) const MAX_IMAGES: usize = 64;

@@ -79,6 +79,29 @@ fn signatures_are_written_into_the_manifest_as_well() {
     assert_eq!(copied.run(["verify", "--trust", "mallory.crt", "oci:bare"]).code, 11);
 }
 
+/// Although each ECDSA signature differs from the one before.
+#[test]
+fn signatures_are_written_into_the_manifest_once() {
+    let environment = Environment::with_keys();
+    index(&environment);
+    environment.run(["key", "generate", "elliptic", "--kind", "ec-p256"]).done();
+    let embed = |key: &str| {
+        let push = ["push", "--embed", "--sign", "--key", key, "--output", "json"];
+        environment.run(push.iter().chain(&["oci:image:multi", "oci:copy"])).json()
+    };
+    let first = embed("elliptic.key");
+    assert_ne!(first["embedded"]["new_digest"], first["embedded"]["old_digest"]);
+    let before = environment.files();
+    let second = embed("elliptic.key");
+    assert_eq!(second["embedded"], first["embedded"]);
+    assert_eq!(second["manifests"][0]["already_signed"], true);
+    assert_eq!(environment.files(), before);
+
+    // Whoever else signs takes nothing over.
+    assert_ne!(embed("alice.key")["embedded"], first["embedded"]);
+    assert_eq!(verify(&environment, "oci:copy:multi"), 0);
+}
+
 #[test]
 fn the_result_as_json() {
     let environment = Environment::with_keys();

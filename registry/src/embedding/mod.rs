@@ -28,15 +28,18 @@
 //! which a builder ties its statements to the image beside them, follows the image. The statements
 //! themselves do not change: they go on naming the old digest, which is what their builder has seen.
 //!
-//! Embedding again what is there already changes nothing.
+//! Embedding again what is there already changes nothing, and embedding the image from before once
+//! more makes the same new one ([`Former`]).
 
 mod edit;
+mod former;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use libverity::digest::Digest;
 
 pub use self::edit::EditError;
+pub use self::former::Former;
 use crate::artifact::annotations::{self, Keys};
 use crate::artifact::{ArtifactError, LayerSignature, SignatureArtifact};
 use crate::descriptor::Descriptor;

@@ -11,12 +11,12 @@ use libverity::layer::{ConvertedLayer, Discard, LayerError, Profile};
 use libverity::signer::Signer;
 
 use self::tee::tee;
-use crate::artifact::Format;
 use crate::artifact::annotations::Keys;
+use crate::artifact::{Format, LayerSignature};
 use crate::conversion::{ConversionError, convert_blob, convert_layer};
 use crate::copy::{Copied, PlacedBlob, Plan, WatchBlob, for_each_blob};
 use crate::descriptor::Descriptor;
-use crate::embedding::{Embedded, EmbeddingError, embed};
+use crate::embedding::{Embedded, EmbeddingError, Former, embed};
 use crate::error::{Error, ErrorKind};
 use crate::image::{Image, ImageLayer};
 use crate::place::{Listing, Place, Pushed};
@@ -52,11 +52,16 @@ pub fn push(
 
     let sign =
         |image| sign_converted(image, signing.signer, |layer| source.converted(&layers, layer));
-    let signed = images.iter().map(sign).collect::<Result<Vec<_>, _>>()?;
+    let mut signed = images.iter().map(sign).collect::<Result<Vec<_>, _>>()?;
     plan.push_manifests(to)?;
     let (embedded, signed) = match signing.embeds {
         true => {
-            let (embedded, signed) = push_embedded(from, descriptor, to, signed, signing.signer)?;
+            let former = Former::read(to, listing, Keys::Osguard)?;
+            let is_by = signing::is_by(signing.signer);
+            for signed in &mut signed {
+                former.restore(&mut signed.artifact, &is_by);
+            }
+            let (embedded, signed) = push_embedded(from, descriptor, to, signed, &is_by)?;
             (Some(embedded), signed)
         }
         false => (None, signed),
@@ -78,11 +83,10 @@ fn push_embedded(
     descriptor: &Descriptor,
     to: &dyn Place,
     signed: Vec<SignedImage>,
-    signer: &dyn Signer,
+    is_valid: &dyn Fn(&LayerSignature) -> bool,
 ) -> Result<(Embedded, Vec<SignedImage>), PushError> {
     let artifacts: Vec<_> = signed.iter().map(|signed| signed.artifact.clone()).collect();
-    let is_by = signing::is_by(signer);
-    let embedded = embed(from, descriptor, &artifacts, Keys::Osguard, &is_by)?;
+    let embedded = embed(from, descriptor, &artifacts, Keys::Osguard, is_valid)?;
     for rewritten in &embedded.manifests {
         to.push_manifest(&rewritten.new, Listing::Child)?;
     }
