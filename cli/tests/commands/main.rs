@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod copying;
+mod debians_registry;
 mod environment;
 mod fixtures;
 mod help;

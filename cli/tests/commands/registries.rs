@@ -6,14 +6,13 @@ use std::net::TcpListener;
 use std::process::Stdio;
 
 use insta::assert_snapshot;
-use osguard_testkit::docker_registry::DockerRegistry;
-use osguard_testkit::registry::{Answer, Bearer, Fault, Registry, Request};
+use osguard_testkit::registry::{Answer, Bearer, Fault, Gate, Registry, Request};
 use osguard_testkit::tls::TlsAuthority;
 use osguard_testkit::{command, or_skip};
 use serde_json::json;
 
 use crate::environment::{Environment, Ran};
-use crate::fixtures::{image, index};
+use crate::fixtures::{image, index, layer};
 
 #[test]
 fn an_image_is_pushed_signed_verified_and_fetched() {
@@ -452,23 +451,68 @@ fn layouts_may_have_tags_that_registries_do_not_take() {
     "#);
 }
 
-/// It has no referrers API.
+/// The tag is looked up once: what is signed is what it led to then.
 #[test]
-fn images_go_to_debians_registry_and_back() {
-    let Some(registry) = or_skip(DockerRegistry::start()) else { return };
-    let scene = Scene::new(registry.host().to_owned());
-    index(&scene.environment);
-    let push = ["push", "oci:image:multi", "REGISTRY/team/app", "--sign", "--key", "alice.key"];
-    let ran = scene.run(&push);
-    assert_eq!(ran.code, 0, "{ran}");
-    assert_eq!(scene.verify("REGISTRY/team/app:multi"), 0);
-    assert_eq!(scene.run(&["copy", "REGISTRY/team/app:multi", "REGISTRY/mirror/app:v2"]).code, 0);
-    assert_eq!(scene.verify("REGISTRY/mirror/app:v2"), 0);
-    assert_eq!(scene.run(&["copy", "REGISTRY/mirror/app:v2", "oci:back"]).code, 0);
-    assert_eq!(scene.verify("oci:back:v2"), 0);
-    let report =
-        scene.run(&["copy", "oci:back:v2", "REGISTRY/mirror/app:v2", "--output", "json"]).json();
-    assert_eq!(report["stored"], 0, "{report}");
+fn a_tag_that_moves_meanwhile_does_not_matter() {
+    let registry = Registry::start().unwrap();
+    let scene = Scene::new(registry.host());
+    let mut layout = image(&scene.environment);
+    layout.image("v2", &[layer("another")]).unwrap();
+    assert_eq!(scene.run(&["copy", "oci:image:v1", "REGISTRY/app"]).code, 0);
+    let first = registry.manifest("app", "v1").unwrap().digest;
+    let gate = Gate::new();
+    let blobs = Fault::new().method("GET").path_contains("/blobs/").after(1).hold(&gate);
+    registry.fault(blobs);
+    let signed = std::thread::scope(|scope| {
+        let sign = ["sign", "REGISTRY/app:v1", "--key", "alice.key", "--output", "json"];
+        let signing = scope.spawn(|| scene.run(&sign).json());
+        gate.wait_for(1);
+        assert_eq!(scene.run(&["copy", "oci:image:v2", "REGISTRY/app:v1"]).code, 0);
+        gate.release();
+        signing.join().unwrap()
+    });
+    assert_ne!(registry.manifest("app", "v1").unwrap().digest, first);
+    assert_eq!(signed["image"], json!(format!("REGISTRY/app@{first}")));
+    assert_eq!(scene.verify(&format!("REGISTRY/app@{first}")), 0);
+    assert_eq!(scene.verify("REGISTRY/app:v1"), 10);
+}
+
+#[test]
+fn manifests_that_cannot_be_used_are_told() {
+    let registry = Registry::start().unwrap();
+    let scene = Scene::new(registry.host());
+    let put = |tag: &str, media_type: &str, manifest: &serde_json::Value| {
+        registry.put_manifest("app", Some(tag), media_type, manifest.to_string().as_bytes());
+    };
+    let signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    put("signed", signed, &json!({ "schemaVersion": 1, "name": "app" }));
+    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:signed"]), @"");
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let blob = |media_type: &str| json!({ "mediaType": media_type, "size": 2, "digest": format!("sha256:{}", "1".repeat(64)) });
+    let layers = vec![blob("application/vnd.oci.image.layer.v1.tar"); 1000];
+    let config = blob("application/vnd.oci.image.config.v1+json");
+    let many = json!({
+        "schemaVersion": 2, "mediaType": manifest, "config": config, "layers": layers,
+    });
+    put("many", manifest, &many);
+    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:many"]), @"");
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    let scene = Scene::new("registry.example".to_owned());
+    for name in ["registry.example/App:v1", "registry.example/team/../app", "registry.example/app:"]
+    {
+        let refused = scene.environment.refused(["inspect", name]);
+        assert_eq!(refused.code, 2, "{refused}");
+        assert!(refused.stderr.contains(name), "{refused}");
+    }
+    assert_snapshot!(scene.environment.refused(["inspect", "registry.example/App:v1"]), @r#"
+    --- standard error ---
+    Error: image reference "registry.example/App:v1": "App" must be in lower case
+    Hint: Images are named HOST/REPOSITORY:TAG, oci:DIR, oci:DIR:TAG, oci-archive:FILE:TAG or with @sha256:… in the place of the tag.
+    --- exit code 2 ---
+    "#);
 }
 
 /// Is a registry, and the image `oci:image:v1` beside it; in arguments and output `REGISTRY` stands
