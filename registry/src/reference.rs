@@ -271,7 +271,8 @@ pub enum ReferenceError {
     /// The text does not start with the host of a registry, nor with `oci:` or `oci-archive:`.
     #[error(
         "image reference {reference:?} names no registry: the part before the first `/` must hold \
-         a `.` or a `:` or be `localhost`; for a layout directory write `oci:DIR`"
+         a `.` or a `:` or be `localhost`; an image of Docker Hub is `docker.io/NAME`, a layout \
+         directory `oci:DIR`"
     )]
     NoRegistry {
         /// The text as it was given.

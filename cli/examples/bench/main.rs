@@ -1,7 +1,8 @@
 //! What `osguard` costs, beside the tools that do the same part, in one run on one machine.
 //!
-//! `scripts/bench` builds this and runs it with the path of the `osguard` binary. It prints tables
-//! as `docs/benchmarks.md` has them.
+//! `scripts/bench` builds this and runs it with the path of the `osguard` binary, and with the names
+//! of the parts that are to be measured, or with none for all of them. It prints tables as
+//! `docs/benchmarks.md` has them.
 
 mod hook;
 mod image;
@@ -22,18 +23,36 @@ struct Bench {
     directory: tempfile::TempDir,
 }
 
+/// Is a part of the benchmark: its name, and what measures it.
+type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
+
+const PARTS: [Part; 4] = [
+    ("lanes", |_| {
+        lanes::measure();
+        Ok(())
+    }),
+    ("signing", signing::measure),
+    ("moving", moving::measure),
+    ("hook", hook::measure),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let osguard: PathBuf =
-        std::env::args_os().nth(1).ok_or("the path of osguard is missing")?.into();
+    let mut arguments = std::env::args().skip(1);
+    let osguard: PathBuf = arguments.next().ok_or("the path of osguard is missing")?.into();
+    let wanted: Vec<String> = arguments.collect();
+    if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.0 == **name)) {
+        return Err(format!("there is no part {unknown}").into());
+    }
     let bench = Bench {
         osguard: osguard.canonicalize()?,
         clients: Clients::new()?,
         directory: tempfile::tempdir()?,
     };
     measure::machine()?;
-    lanes::measure();
-    signing::measure(&bench)?;
-    moving::measure(&bench)?;
-    hook::measure(&bench)?;
+    for (name, measure) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            measure(&bench)?;
+        }
+    }
     Ok(())
 }

@@ -317,7 +317,7 @@ fn mistakes_are_explained() {
     ");
     assert_snapshot!(environment.refused(["copy", "oci:image:v1", "copy"]), @r#"
     --- standard error ---
-    Error: image reference "copy" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; for a layout directory write `oci:DIR`
+    Error: image reference "copy" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; an image of Docker Hub is `docker.io/NAME`, a layout directory `oci:DIR`
     Hint: Images are named HOST/REPOSITORY:TAG, oci:DIR, oci:DIR:TAG, oci-archive:FILE:TAG or with @sha256:… in the place of the tag.
     --- exit code 2 ---
     "#);

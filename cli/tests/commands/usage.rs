@@ -220,7 +220,7 @@ fn references_that_name_no_image_are_explained() {
     }
     assert_snapshot!(environment.refused(["inspect", "image"]), @r#"
     --- standard error ---
-    Error: image reference "image" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; for a layout directory write `oci:DIR`
+    Error: image reference "image" names no registry: the part before the first `/` must hold a `.` or a `:` or be `localhost`; an image of Docker Hub is `docker.io/NAME`, a layout directory `oci:DIR`
     Hint: Images are named HOST/REPOSITORY:TAG, oci:DIR, oci:DIR:TAG, oci-archive:FILE:TAG or with @sha256:… in the place of the tag.
     --- exit code 2 ---
     "#);
