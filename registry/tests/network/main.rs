@@ -6,6 +6,7 @@ mod downloads;
 mod parallel;
 mod redirects;
 mod referrers;
+mod signing;
 mod support;
 mod tls;
 mod uploads;
