@@ -52,6 +52,9 @@ pub(super) async fn list(client: &Client, subject: &Digest) -> Result<Vec<Descri
 
 /// Stores `manifest` and lists it as a referrer of `subject`.
 ///
+/// What is there already is looked at first, unless it `is_checked`: the caller has
+/// listed the referrers and not found this one.
+///
 /// # Errors
 ///
 /// Returns [`RegistryError::Contended`] if others keep undoing it, and
@@ -60,14 +63,20 @@ pub(super) async fn add(
     client: &Client,
     subject: &Digest,
     manifest: &Manifest,
+    is_checked: bool,
 ) -> Result<Pushed, Error> {
     let own = entry(manifest);
     let own_tag = own_tag(subject, &own.digest);
-    // A tag that leads elsewhere is refused before anything is written.
-    let (_, has_own_tag) = tokio::try_join!(
-        Index::read(client, subject),
-        manifests::is_at(client, &own_tag, &own.digest)
-    )?;
+    let has_own_tag = if is_checked {
+        false
+    } else {
+        // A tag that leads elsewhere is refused before anything is written.
+        let (_, is_there) = tokio::try_join!(
+            Index::read(client, subject),
+            manifests::is_at(client, &own_tag, &own.digest)
+        )?;
+        is_there
+    };
     if !has_own_tag {
         write_tag(client, &own_tag, manifest).await?;
     }

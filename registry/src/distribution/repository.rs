@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use libverity::digest::Digest;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, StatusCode};
 
@@ -29,6 +30,8 @@ pub struct RemoteRepository {
     mode: ReferrersMode,
     /// How referrers were listed the last time. What has no API once is not asked for it again.
     way: Mutex<Option<ReferrersWay>>,
+    /// The subjects whose tag was found to be one of referrers, or to be free.
+    checked: Mutex<BTreeSet<Digest>>,
     /// The manifests that came last: most are needed twice.
     manifests: Mutex<VecDeque<Manifest>>,
 }
@@ -45,6 +48,7 @@ impl RemoteRepository {
             client: Arc::new(client),
             mode: network.referrers,
             way: Mutex::default(),
+            checked: Mutex::default(),
             manifests: Mutex::default(),
         })
     }
@@ -107,7 +111,9 @@ impl RemoteRepository {
             }
         }
         self.set_way(ReferrersWay::Tag);
-        wait(fallback_tag::list(&self.client, &subject.digest))
+        let listed = wait(fallback_tag::list(&self.client, &subject.digest))?;
+        self.checked().insert(subject.digest);
+        Ok(listed)
     }
 
     /// Makes a manifest findable by its subject; it is stored already if there may be an API.
@@ -130,7 +136,12 @@ impl RemoteRepository {
             }
         }
         self.set_way(ReferrersWay::Tag);
-        wait(fallback_tag::add(&self.client, &subject.digest, manifest))
+        let is_checked = self.checked().contains(&subject.digest);
+        wait(fallback_tag::add(&self.client, &subject.digest, manifest, is_checked))
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn no_api(&self) -> Error {
