@@ -74,7 +74,8 @@ fn its_certificate_is_checked() {
     let refused = environment.run(push);
     assert_eq!(refused.code, 4, "{refused}");
     assert!(refused.stderr.contains("invalid peer certificate: UnknownIssuer"), "{refused}");
-    let trusting = ["--ca-file", authority.certificate().to_str().unwrap()];
+    let certificate = authority.certificate();
+    let trusting = ["--ca-file", certificate.to_str().unwrap()];
     let _ = environment.run(push.iter().chain(&trusting)).done();
     assert_eq!(verify(&environment, &app, &trusting).code, 0);
 }

@@ -463,8 +463,8 @@ fn a_tag_that_moves_meanwhile_does_not_matter() {
     let gate = Gate::new();
     let blobs = Fault::new().method("GET").path_contains("/blobs/").after(1).hold(&gate);
     registry.fault(blobs);
+    let sign = ["sign", "REGISTRY/app:v1", "--key", "alice.key", "--output", "json"];
     let signed = std::thread::scope(|scope| {
-        let sign = ["sign", "REGISTRY/app:v1", "--key", "alice.key", "--output", "json"];
         let signing = scope.spawn(|| scene.run(&sign).json());
         gate.wait_for(1);
         assert_eq!(scene.run(&["copy", "oci:image:v2", "REGISTRY/app:v1"]).code, 0);
