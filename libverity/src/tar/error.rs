@@ -79,8 +79,8 @@ pub enum Refusal {
         /// Either [`super::MAX_EXTENSION_BYTES`] or, for names, [`MAX_PATH_BYTES`].
         limit_bytes: u64,
     },
-    /// A global PAX header sets what only a member can have.
-    #[error("a global PAX header sets {}", shown(keyword))]
+    /// A global PAX header sets what readers apply to other members each, or only a member can have.
+    #[error("a global PAX header sets {}: readers disagree about whose it is", shown(keyword))]
     GlobalKeyword {
         /// The keyword.
         keyword: Vec<u8>,
@@ -113,10 +113,10 @@ pub enum Refusal {
     #[error("a lone block of {BLOCK_BYTES} zeros stands between the members")]
     LoneZeroBlock,
     /// The header is not of the ustar family.
-    #[error("the header's magic is {}, not \"ustar\"", shown(found))]
+    #[error("the header's magic and version are {}, not those of ustar or GNU tar", shown(found))]
     Magic {
-        /// The bytes of the field.
-        found: [u8; 6],
+        /// The bytes of both fields.
+        found: [u8; 8],
     },
     /// Names, targets and attributes of all members exceed [`MAX_METADATA_BYTES`].
     #[error("names and attributes of all members take more than {MAX_METADATA_BYTES} bytes")]

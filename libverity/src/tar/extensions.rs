@@ -2,9 +2,10 @@
 
 use super::Refusal;
 use super::header::Header;
-use super::pax::{PaxAttributes, Scope};
+use super::pax::PaxAttributes;
 
 /// Holds what the extension headers before a member say about it.
+#[derive(Default)]
 pub(super) struct Extensions {
     /// What the PAX headers say.
     pub(super) pax: PaxAttributes,
@@ -14,13 +15,6 @@ pub(super) struct Extensions {
 }
 
 impl Extensions {
-    /// Begins with what the global headers *before* the member's own extension headers say: one
-    /// that stands among them counts from the member after it on, except for its attributes.
-    pub(super) fn new(global: &PaxAttributes) -> Self {
-        let pax = PaxAttributes { xattrs: Vec::new(), ..global.clone() };
-        Self { pax, has_pax: false, long_path: None, long_target: None }
-    }
-
     pub(super) const fn is_empty(&self) -> bool {
         !self.has_pax && self.long_path.is_none() && self.long_target.is_none()
     }
@@ -45,7 +39,7 @@ impl Extensions {
         match typeflag {
             b'x' => {
                 self.has_pax = true;
-                return self.pax.apply(&payload, Scope::Member);
+                return self.pax.apply(&payload);
             }
             b'L' => self.long_path = Some(until_trailing_nul(payload)?),
             _ => self.long_target = Some(until_trailing_nul(payload)?),

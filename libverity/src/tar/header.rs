@@ -24,7 +24,7 @@ use super::{BLOCK_BYTES, DeviceNumber, Refusal};
 /// | 156 | 1 | typeflag | a character |
 /// | 157 | 100 | linkname | bytes up to a NUL |
 /// | 257 | 6 | magic | `ustar\0`, or `ustar ` in archives of GNU tar |
-/// | 263 | 2 | version | not looked at |
+/// | 263 | 2 | version | ` \0` in archives of GNU tar, otherwise not looked at |
 /// | 265 | 64 | uname, gname | not looked at: ids are numeric |
 /// | 329 | 8 | devmajor | octal or base 256 |
 /// | 337 | 8 | devminor | octal or base 256 |
@@ -47,8 +47,11 @@ impl Header {
         if !computed.contains(&stored) {
             return Err(Refusal::Checksum { expected: computed[0], found: stored });
         }
-        if raw.magic[..5] != *b"ustar" || !matches!(raw.magic[5], b'\0' | b' ') {
-            return Err(Refusal::Magic { found: raw.magic });
+        if !(raw.magic == *b"ustar\0" || raw.has_gnu_magic()) {
+            let mut found = [0; 8];
+            found[..6].copy_from_slice(&raw.magic);
+            found[6..].copy_from_slice(&raw.version);
+            return Err(Refusal::Magic { found });
         }
         if raw.padding != [0; 12] {
             return Err(Refusal::HeaderPadding);
@@ -73,7 +76,7 @@ impl Header {
         if prefix.is_empty() {
             return Ok(name.to_vec());
         }
-        if self.0.magic[5] == b' ' {
+        if self.0.has_gnu_magic() {
             return Err(Refusal::GnuPrefix);
         }
         let slash: &[u8] = if prefix.ends_with(b"/") { b"" } else { b"/" };
@@ -211,6 +214,12 @@ impl RawHeader {
         sums
     }
 
+    /// Tells whether the header is of GNU tar, which takes one with its magic and another version
+    /// for that of an older form, without devices.
+    fn has_gnu_magic(&self) -> bool {
+        self.magic == *b"ustar " && self.version == *b" \0"
+    }
+
     fn field(&self, field: Field) -> &[u8] {
         match field {
             Field::Checksum => &self.checksum,
@@ -292,7 +301,7 @@ mod tests {
 
     #[test]
     fn other_formats_are_refused_by_their_magic() {
-        for magic in [&b"\0\0\0\0\0\0"[..], b"ustaR\0", b"ustarX"] {
+        for magic in [&b"\0\0\0\0\0\0"[..], b"ustaR\0", b"ustarX", b"ustar 00", b"ustar  X"] {
             let block = HeaderBlock::new("f", b'0').set(257, magic).block();
             assert!(matches!(Header::parse(&block), Err(Refusal::Magic { .. })));
         }

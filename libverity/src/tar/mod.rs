@@ -15,7 +15,8 @@
 //! | `3`, `4` | character device, block device | read |
 //! | `5` | directory | read |
 //! | `6` | named pipe | read |
-//! | `x`, `g` | PAX header for the next member, for all that follow | applied |
+//! | `x` | PAX header for the next member | applied |
+//! | `g` | PAX header for all that follow | a comment alone is taken |
 //! | `L`, `K` | GNU long name, long link target | applied |
 //! | all others | old regular files (NUL), sparse files (`S`), volume labels (`V`), … | refused |
 //!

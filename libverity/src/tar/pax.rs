@@ -22,6 +22,8 @@ use super::{
 /// | `GNU.sparse.*`, `SCHILY.devmajor`, `SCHILY.devminor`, `SCHILY.realsize` | refused: mkfs.erofs drops what other readers apply |
 /// | all others | ignored |
 ///
+/// A header for all members that follow has only what is ignored: see [`check_global`].
+///
 /// Source: POSIX.1-2017 `pax`, "pax Extended Header".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PaxAttributes {
@@ -43,59 +45,31 @@ pub(super) struct PaxAttributes {
     pub(super) divergences: Vec<DivergenceKind>,
 }
 
-/// Tells for whom a PAX header speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// For the next member (`x`).
-    Member,
-    /// For all members that follow (`g`).
-    Global,
-}
-
 impl PaxAttributes {
-    /// Adds the records of one more PAX header.
+    /// Adds the records of a PAX header.
     ///
     /// # Errors
     ///
-    /// Refuses records that are not formed as above, values that their keyword does not have,
-    /// and, in a global header, a path, a link target or a size.
-    pub(super) fn apply(&mut self, payload: &[u8], scope: Scope) -> Result<(), Refusal> {
-        let mut rest = payload;
-        while !rest.is_empty() {
-            let record = Record::split_from(&mut rest)
-                .ok_or_else(|| Refusal::PaxRecord { offset_bytes: payload.len() - rest.len() })?;
-            self.apply_record(&record, scope)?;
-        }
-        if payload.len() > OLD_PAYLOAD_BYTES {
+    /// Refuses records that are not formed as above, and values that their keyword does not have.
+    pub(super) fn apply(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        for_each_record(payload, |record| self.apply_record(record))?;
+        if is_misread_by_1_8(payload) {
             self.divergences.push(DivergenceKind::LongPaxHeader);
         }
         Ok(())
     }
 
-    /// Adds the attributes of the global headers that the member does not have itself.
-    pub(super) fn inherit_xattrs(&mut self, global: &[Xattr]) -> Result<(), Refusal> {
-        for xattr in global {
-            if !self.xattrs.iter().any(|own| own.name == xattr.name) {
-                push_xattr(&mut self.xattrs, xattr.clone())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_record(&mut self, record: &Record<'_>, scope: Scope) -> Result<(), Refusal> {
+    fn apply_record(&mut self, record: &Record<'_>) -> Result<(), Refusal> {
         let key = record.key;
-        if scope == Scope::Global && matches!(key, b"path" | b"linkpath" | b"size") {
-            return Err(Refusal::GlobalKeyword { keyword: key.to_vec() });
-        }
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+        if let Some(name) = key.strip_prefix(SCHILY_XATTR) {
             return self.set_xattr(name.to_vec(), record.value.to_vec());
         }
-        if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+        if let Some(name) = key.strip_prefix(LIBARCHIVE_XATTR) {
             let value = libarchive::decode_value(record.value).ok_or_else(|| record.refused())?;
             self.divergences.push(DivergenceKind::LibarchiveXattr);
             return self.set_xattr(libarchive::decode_name(name), value);
         }
-        if REFUSED_KEYWORDS.iter().any(|refused| key.starts_with(refused.as_bytes())) {
+        if is_refused(key) {
             return Err(Refusal::Keyword { keyword: key.to_vec() });
         }
         match key {
@@ -135,19 +109,54 @@ impl PaxAttributes {
         if value.len() > MAX_XATTR_VALUE_BYTES {
             return Err(Refusal::XattrValue { name, value_bytes: value.len() });
         }
+        let count = self.xattrs.len();
         match self.xattrs.iter_mut().find(|xattr| xattr.name == name) {
             Some(xattr) => xattr.value = value,
-            None => push_xattr(&mut self.xattrs, Xattr { name, value })?,
+            None if count == MAX_XATTRS => return Err(Refusal::TooManyXattrs),
+            None => self.xattrs.push(Xattr { name, value }),
         }
         Ok(())
     }
 }
 
-fn push_xattr(xattrs: &mut Vec<Xattr>, xattr: Xattr) -> Result<(), Refusal> {
-    if xattrs.len() == MAX_XATTRS {
-        return Err(Refusal::TooManyXattrs);
+/// Checks that a PAX header for all members that follow (`g`) says nothing that counts.
+///
+/// Readers disagree: mkfs.erofs begins with the member after the next, other programs with the next
+/// one or never. What writers put there is a comment, such as Git's with the name of a commit.
+///
+/// # Errors
+///
+/// Refuses keywords that have a meaning before a member, and records that are malformed.
+pub(super) fn check_global(payload: &[u8]) -> Result<(), Refusal> {
+    for_each_record(payload, |record| {
+        let key = record.key;
+        let counts = matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime")
+            || key.starts_with(SCHILY_XATTR)
+            || key.starts_with(LIBARCHIVE_XATTR)
+            || is_refused(key);
+        if counts { Err(Refusal::GlobalKeyword { keyword: key.to_vec() }) } else { Ok(()) }
+    })
+}
+
+/// Tells whether erofs-utils 1.8 puts the payload of a PAX header together wrongly.
+pub(super) const fn is_misread_by_1_8(payload: &[u8]) -> bool {
+    payload.len() > OLD_PAYLOAD_BYTES
+}
+
+fn is_refused(key: &[u8]) -> bool {
+    REFUSED_KEYWORDS.iter().any(|refused| key.starts_with(refused.as_bytes()))
+}
+
+fn for_each_record(
+    payload: &[u8],
+    mut take: impl FnMut(&Record<'_>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let record = Record::split_from(&mut rest)
+            .ok_or_else(|| Refusal::PaxRecord { offset_bytes: payload.len() - rest.len() })?;
+        take(&record)?;
     }
-    xattrs.push(xattr);
     Ok(())
 }
 
@@ -256,6 +265,8 @@ fn decimal<N: TryFrom<u64>>(digits: &[u8]) -> Result<N, NotANumber> {
     N::try_from(value).map_err(|_| NotANumber)
 }
 
+const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
+const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 /// Beyond this length erofs-utils 1.8 puts the payload together wrongly.
 const OLD_PAYLOAD_BYTES: usize = 32768;
 const REFUSED_KEYWORDS: [&str; 4] =
@@ -270,7 +281,7 @@ mod tests {
         let mut attributes = PaxAttributes::default();
         let payload: Vec<u8> =
             records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
-        attributes.apply(&payload, Scope::Member)?;
+        attributes.apply(&payload)?;
         Ok(attributes)
     }
 
@@ -338,14 +349,6 @@ mod tests {
     }
 
     #[test]
-    fn global_attributes_stand_behind_the_members_own() {
-        let xattr = |name: &str, value: &str| Xattr { name: name.into(), value: value.into() };
-        let mut own = applied(&[("SCHILY.xattr.user.b", b"own")]).unwrap();
-        own.inherit_xattrs(&[xattr("user.a", "global"), xattr("user.b", "global")]).unwrap();
-        assert_eq!(own.xattrs, [xattr("user.b", "own"), xattr("user.a", "global")]);
-    }
-
-    #[test]
     fn times_are_scaled_truncated_and_rounded_down() {
         assert_eq!(time_of("1700000000.5"), Some((1_700_000_000, 500_000_000)));
         assert_eq!(time_of("0.25"), Some((0, 250_000_000)));
@@ -398,7 +401,7 @@ mod tests {
             b"\n",
         ] {
             let payload = [&good[..], bad].concat();
-            let refused = PaxAttributes::default().apply(&payload, Scope::Member);
+            let refused = PaxAttributes::default().apply(&payload);
             let Err(Refusal::PaxRecord { offset_bytes }) = refused else {
                 panic!("{}: {refused:?}", bad.escape_ascii())
             };
@@ -430,10 +433,28 @@ mod tests {
         for key in ["GNU.sparse.major", "SCHILY.realsize", "SCHILY.devmajor"] {
             assert!(matches!(applied(&[(key, b"1")]), Err(Refusal::Keyword { .. })), "{key}");
         }
-        for key in ["path", "linkpath", "size"] {
-            let global = PaxAttributes::default().apply(&pax_record(key, b"1"), Scope::Global);
-            assert!(matches!(global, Err(Refusal::GlobalKeyword { .. })), "{key}");
+    }
+
+    #[test]
+    fn a_global_header_says_nothing_that_counts() {
+        for key in [
+            "path",
+            "linkpath",
+            "size",
+            "uid",
+            "gid",
+            "mtime",
+            "SCHILY.xattr.user.a",
+            "LIBARCHIVE.xattr.user.a",
+            "GNU.sparse.name",
+        ] {
+            let refused = check_global(&pax_record(key, b""));
+            assert!(matches!(refused, Err(Refusal::GlobalKeyword { .. })), "{key}");
         }
+        let payload = [pax_record("comment", b"1"), pax_record("uname", b"root")].concat();
+        assert_eq!(check_global(&payload), Ok(()));
+        let cut = check_global(&payload[..payload.len() - 1]);
+        assert_eq!(cut, Err(Refusal::PaxRecord { offset_bytes: 13 }));
     }
 
     #[test]

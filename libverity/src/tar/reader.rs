@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::extensions::Extensions;
 use super::header::{Header, is_zero_block};
-use super::pax::{PaxAttributes, Scope};
+use super::pax::{check_global, is_misread_by_1_8};
 use super::{
     BLOCK_BYTES, DivergenceKind, Divergences, Entry, EntryKind, MAX_EXTENSION_BYTES,
     MAX_LINK_TARGET_BYTES, MAX_MEMBERS, MAX_METADATA_BYTES, MAX_PATH_BYTES, Refusal, TarError,
@@ -29,7 +29,6 @@ pub struct TarReader<R> {
     member_offset_bytes: u64,
     /// The current member's path as far as it is known.
     member_path: Vec<u8>,
-    global: PaxAttributes,
     members: u64,
     metadata_bytes: u64,
     divergences: Divergences,
@@ -45,7 +44,6 @@ impl<R: Read> TarReader<R> {
             payload_bytes: 0,
             member_offset_bytes: 0,
             member_path: Vec::new(),
-            global: PaxAttributes::default(),
             members: 0,
             metadata_bytes: 0,
             divergences: Divergences::default(),
@@ -117,7 +115,7 @@ impl<R: Read> TarReader<R> {
     fn read_entry(&mut self) -> Result<Option<Entry>, TarError> {
         self.member_path.clear();
         self.member_offset_bytes = self.position_bytes;
-        let mut extensions = Extensions::new(&self.global);
+        let mut extensions = Extensions::default();
         while let Some(header) = self.read_header()? {
             let typeflag = header.typeflag();
             if !matches!(typeflag, b'x' | b'g' | b'L' | b'K') {
@@ -127,7 +125,7 @@ impl<R: Read> TarReader<R> {
             extensions.check_order(typeflag).map_err(|reason| self.refused(reason))?;
             let payload = self.read_extension(&header)?;
             let applied = match typeflag {
-                b'g' => self.apply_global(&payload),
+                b'g' => self.pass_global(&payload),
                 _ => extensions.apply(typeflag, payload),
             };
             applied.map_err(|reason| self.refused(reason))?;
@@ -184,10 +182,10 @@ impl<R: Read> TarReader<R> {
         Ok(payload)
     }
 
-    fn apply_global(&mut self, payload: &[u8]) -> Result<(), Refusal> {
-        self.global.apply(payload, Scope::Global)?;
-        for kind in self.global.divergences.drain(..) {
-            self.divergences.record(b"", kind);
+    fn pass_global(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        check_global(payload)?;
+        if is_misread_by_1_8(payload) {
+            self.divergences.record(b"", DivergenceKind::LongPaxHeader);
         }
         Ok(())
     }
@@ -204,7 +202,6 @@ impl<R: Read> TarReader<R> {
         let kind = kind_of_member(header, &extensions)?;
 
         let mut pax = extensions.pax;
-        pax.inherit_xattrs(&self.global.xattrs)?;
         let uid = pax.uid.map_or_else(|| header.uid(), Ok)?;
         let gid = pax.gid.map_or_else(|| header.gid(), Ok)?;
         let mtime = match pax.mtime {
