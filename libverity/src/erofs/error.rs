@@ -127,6 +127,15 @@ pub enum ErofsError {
         /// The length of its text.
         target_bytes: usize,
     },
+    /// The archive implies more directories than this implementation takes.
+    #[error(
+        "{path:?}: names one directory too many that no entry announces, the limit is {}",
+        super::MAX_IMPLIED_DIRECTORIES
+    )]
+    TooManyImpliedDirectories {
+        /// The entry.
+        path: EntryPath,
+    },
     /// The archive names more files than this implementation takes.
     #[error("{path:?}: is one name too many, the limit is {}", super::MAX_NAMES)]
     TooManyNames {

@@ -59,5 +59,8 @@ pub use superblock::{ImageFacts, SuperblockError};
 pub use writer::Writer;
 pub use xattr::XattrError;
 
-/// The most names that one image may have: 16 Mi, which take about 4 GiB of memory.
-pub const MAX_NAMES: usize = 1 << 24;
+/// The most directories in one image that no entry announces: 1 Mi. One path can name two thousand
+/// of them, each with half a kilobyte of memory.
+pub const MAX_IMPLIED_DIRECTORIES: usize = 1 << 20;
+/// The most names that one image may have: 8 Mi, twice as many as an archive may have members.
+pub const MAX_NAMES: usize = 1 << 23;

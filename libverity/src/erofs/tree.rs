@@ -21,7 +21,7 @@ use super::allocator::GroupId;
 use super::directory::DirentType;
 use super::inode::{encode_device, file_type};
 use super::xattr::{XattrList, XattrProblem};
-use super::{EntryPath, ErofsError, MAX_NAMES};
+use super::{EntryPath, ErofsError, MAX_IMPLIED_DIRECTORIES, MAX_NAMES};
 use crate::tar::{
     DivergenceKind, Divergences, Entry, EntryKind, MAX_LINK_TARGET_BYTES, MAX_PATH_BYTES,
     Timestamp, Xattr,
@@ -33,6 +33,8 @@ pub(super) struct Tree {
     inodes: Vec<Inode>,
     /// How many names were ever given.
     names: usize,
+    /// How many directories were made on the way to something else.
+    implied_directories: usize,
     divergences: Divergences,
 }
 
@@ -51,7 +53,12 @@ impl Tree {
         };
         // Stands for a name that is looked up while its file does not exist yet.
         let nascent = Inode { kind: InodeKind::Removed, ..root.clone_metadata() };
-        Self { inodes: vec![root, nascent], names: 0, divergences: Divergences::default() }
+        Self {
+            inodes: vec![root, nascent],
+            names: 0,
+            implied_directories: 0,
+            divergences: Divergences::default(),
+        }
     }
 
     /// Applies one entry, and returns the regular file that now wants its content, if any.
@@ -266,6 +273,10 @@ impl Tree {
         name: &[u8],
         path: &[u8],
     ) -> Result<InodeId, ErofsError> {
+        if self.implied_directories >= MAX_IMPLIED_DIRECTORIES {
+            return Err(ErofsError::TooManyImpliedDirectories { path: path.into() });
+        }
+        self.implied_directories += 1;
         let above = self.inode(parent);
         let inode = Inode {
             kind: InodeKind::Directory(Directory::default()),
