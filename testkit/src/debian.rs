@@ -86,6 +86,45 @@ impl Tree {
     }
 }
 
+/// Is one package as it is in the archive of Debian.
+#[derive(Clone, Debug)]
+pub struct Package {
+    file: PathBuf,
+}
+
+impl Package {
+    /// Returns packages of `suite`, fetched once and kept as `name` in the target directory, in the
+    /// order of their names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::unpacked`].
+    pub fn fetched(name: &str, suite: Suite, packages: &[Packages<'_>]) -> Result<Vec<Self>> {
+        let recipe = format!("{} {packages:?}", suite.name());
+        let directory = cache::made_once(name, &recipe, |directory| {
+            let apt = Apt::new(suite)?;
+            let names: Result<Vec<_>> = packages.iter().map(|some| apt.names(*some)).collect();
+            for file in apt.download(&names?.concat())? {
+                let kept = directory.join(file.file_name().unwrap_or_default());
+                fs::copy(&file, &kept).map_err(Error::io(&kept))?;
+            }
+            Ok(())
+        })?;
+        Ok(files_in(&directory)?.into_iter().map(|file| Self { file }).collect())
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> String {
+        let file = self.file.file_name().unwrap_or_default().to_string_lossy();
+        file.split('_').next().unwrap_or_default().to_owned()
+    }
+
+    /// Returns the tar with its files, not compressed.
+    pub fn data_archive(&self) -> Result<Vec<u8>> {
+        run(command("dpkg-deb")?.arg("--fsys-tarfile").arg(&self.file))
+    }
+}
+
 /// An apt that knows one suite and considers nothing installed.
 struct Apt {
     options: Vec<String>,

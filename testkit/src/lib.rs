@@ -12,7 +12,8 @@
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
 //! - [`digest`]: digests as OCI writes them;
 //! - [`cache`]: what is made once and kept in the target directory;
-//! - [`command`]: programs of the machine.
+//! - [`command`]: programs of the machine;
+//! - [`mount`]: what the machine's own kernel makes of an image.
 //!
 //! A preparation that fails because this machine lacks something returns [`Error::Missing`];
 //! [`or_skip`] turns that into a skipped test.
@@ -25,6 +26,7 @@ pub mod digest;
 pub mod docker_registry;
 mod error;
 pub mod image;
+pub mod mount;
 pub mod pki;
 pub mod registry;
 mod skip;

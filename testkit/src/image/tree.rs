@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::command::run;
@@ -166,7 +167,7 @@ fn digest(path: &Path) -> io::Result<String> {
 fn attributes(path: &Path) -> Result<String> {
     let mut names = vec![0; ATTRIBUTE_LIMIT_BYTES];
     let length = match rustix::fs::llistxattr(path, &mut names) {
-        Err(rustix::io::Errno::NOTSUP) => 0,
+        Err(Errno::NOTSUP) => 0,
         length => length.map_err(|error| Error::io(path)(error.into()))?,
     };
     let mut names: Vec<_> =
@@ -175,9 +176,14 @@ fn attributes(path: &Path) -> Result<String> {
     let mut attributes = String::new();
     for name in names {
         let mut value = vec![0; ATTRIBUTE_LIMIT_BYTES];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value)
-            .map_err(|error| Error::io(path)(error.into()))?;
-        attributes += &format!(" {}={}", escaped(name), escaped(&value[..length]));
+        match rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value) {
+            Ok(length) => {
+                attributes += &format!(" {}={}", escaped(name), escaped(&value[..length]));
+            }
+            // The kernel looks into lists of access rights and capabilities before it shows them.
+            Err(Errno::INVAL | Errno::NODATA) => attributes += &format!(" {}?", escaped(name)),
+            Err(error) => return Err(Error::io(path)(error.into())),
+        }
     }
     Ok(attributes)
 }
