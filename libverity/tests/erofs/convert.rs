@@ -48,7 +48,18 @@ pub(crate) fn full_image_and_divergence(archive: impl Read) -> Result<(Vec<u8>, 
 
 /// Makes the image that points into `archive`, likewise.
 pub(crate) fn index_image(archive: impl Read) -> Result<(Vec<u8>, Image), Failure> {
+    index_image_of(&mut TarReader::new(archive))
+}
+
+/// Makes the image that points into `archive`, and tells whether erofs-utils 1.8 is said to make
+/// another but for the checksum.
+pub(crate) fn index_image_and_divergence(archive: impl Read) -> Result<(Vec<u8>, bool), Failure> {
     let mut archive = TarReader::new(archive);
+    let (bytes, image) = index_image_of(&mut archive)?;
+    Ok((bytes, !archive.divergences().is_empty() || !image.divergences().is_empty()))
+}
+
+fn index_image_of(archive: &mut TarReader<impl Read>) -> Result<(Vec<u8>, Image), Failure> {
     let mut writer = IndexWriter::new();
     while let Some(entry) = archive.next_entry()? {
         writer.add(&entry, archive.position_bytes())?;

@@ -1,6 +1,6 @@
 //! Random archives that provoke what images have corners for.
 
-use crate::archive::{Archive, Member};
+use crate::archive::{Archive, Form, Member};
 
 /// Makes the archive of number `seed`, always the same.
 pub(crate) fn archive(seed: u64) -> Vec<u8> {
@@ -10,7 +10,16 @@ pub(crate) fn archive(seed: u64) -> Vec<u8> {
         let member = generator.member();
         archive.push(&member);
     }
-    archive.finish()
+    let mut archive = archive.finish();
+    let end = archive.len();
+    match generator.below(16) {
+        0 => archive.truncate(end - 1024),
+        1 => archive.truncate(end - 512),
+        2 => archive.extend(b"what follows the end says nothing"),
+        3..6 => archive.resize(end.next_multiple_of(10_240), 0),
+        _ => {}
+    }
+    archive
 }
 
 /// Is a source of members; each seed also draws how wild they are.
@@ -62,6 +71,8 @@ impl Generator {
             mode: self.pick(&[0o644, 0o755, 0o4755, 0o1777, 0, 0o7777, 0o775]),
             uid: self.pick(&[0, 0, 0, 1000, 65535, 65536, 0xffff_fffe]),
             gid: self.pick(&[0, 0, 0, 100, 65535, 65536]),
+            form: self.pick(&[Form::Gnu, Form::Pax, Form::Ustar]),
+            is_wordy: self.one_in(20),
             ..Member::default()
         };
         if member.typeflag == b'1' && self.linkable.is_empty() && !self.one_in(self.mistakes) {
@@ -110,7 +121,8 @@ impl Generator {
                 path.extend(self.pick(&[&b"../"[..], b"./", b"/"]));
             }
         }
-        if self.one_in(self.rarity[0]) && matches!(typeflag, b'0' | b'5') {
+        let is_usual = matches!(typeflag, b'0' | b'5');
+        if self.one_in(self.rarity[0]) && (is_usual || self.one_in(10)) {
             if self.one_in(4) {
                 path.extend(b".wh..wh..opq");
                 return path;
@@ -146,7 +158,10 @@ impl Generator {
 
     fn content(&mut self) -> Vec<u8> {
         let size = match self.below(4) {
-            0 => self.pick(&[0, 0, 1, 4095, 4096, 4097, 8191, 8192]),
+            0 => self.pick(&[
+                0, 0, 1, 511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097, 8191, 8192, 8193,
+            ]),
+            1 if self.one_in(30) => self.pick(&[65_535, 65_536, 65_537, 262_143, 262_144, 262_145]),
             _ => self.below(self.longest[2]),
         };
         let seed = self.below(251) as u8;
@@ -178,7 +193,8 @@ impl Generator {
     }
 
     fn time(&mut self) -> String {
-        let seconds = self.pick(&[0, 1, 1_700_000_000, 4_300_000_000_i64, -1, -70_000]);
+        let seconds =
+            self.pick(&[0, 1, 1_700_000_000, 4_300_000_000_i64, 8_589_934_592, -1, -70_000]);
         let fraction =
             self.pick(&["", "", "", ".5", ".25", ".123456789", ".000000001", ".1234567899"]);
         format!("{seconds}{fraction}")

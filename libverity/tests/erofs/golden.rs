@@ -2,13 +2,15 @@
 //!
 //! testdata/erofs/golden.py makes the archives.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use libverity::digest::Digest;
-use libverity::erofs::ErofsError;
+use libverity::erofs::{ErofsError, Writer};
+use libverity::tar::TarReader;
 
-use crate::archive::{Archive, Member};
-use crate::convert::{Failure, full_image, index_image};
+use crate::archive::{Archive, Member, file_header};
+use crate::convert::{Failure, UUID, full_image, index_image};
 
 #[test]
 fn full_images_are_those_of_mkfs_erofs() {
@@ -69,6 +71,39 @@ fn counts_of_links_beyond_16_bits_are_those_of_mkfs_erofs() {
         let (image, _) = full_image(&archive[..]).unwrap();
         assert_eq!(Digest::of(&image).hex(), sum);
     }
+}
+
+/// A length of more than 32 bits needs a large inode. The content, which is zero, is left out of
+/// the sum.
+#[test]
+fn files_beyond_4_gib_are_those_of_mkfs_erofs() {
+    let size_bytes = (1_u64 << 32) + 5;
+    let archive = || {
+        let small = [&file_header("small", 5)[..], b"small", &[0; 507 + 1024]].concat();
+        std::io::Cursor::new(file_header("large", size_bytes))
+            .chain(std::io::repeat(0).take(size_bytes.next_multiple_of(512)))
+            .chain(std::io::Cursor::new(small))
+    };
+    let end_block = 1 + size_bytes.div_ceil(4096);
+    let mut behind = Vec::new();
+    let mut sink = |first_block: u64, blocks: &[u8]| {
+        let content_bytes = end_block.saturating_sub(first_block) * 4096;
+        behind.extend_from_slice(blocks.get(content_bytes as usize..).unwrap_or_default());
+        Ok(())
+    };
+    let mut members = TarReader::new(archive());
+    let mut writer = Writer::new();
+    while let Some(entry) = members.next_entry().unwrap() {
+        writer.add(&entry, &mut members, &mut sink).unwrap();
+    }
+    let image = writer.finish(&mut sink).unwrap();
+    let sum = Digest::of(&[image.superblock_block(UUID), behind].concat());
+    assert_eq!(sum.hex(), "5060b36888f801b853abe0ac287d013dcbf48957b38cdce709400e4ab8185751");
+    let (index, _) = index_image(archive()).unwrap();
+    assert_eq!(
+        Digest::of(&index).hex(),
+        "16aa9457f4de24d563d4186e17bd1490877a19696fe986d2d618c542cc7400e8"
+    );
 }
 
 fn archive(members: impl Iterator<Item = Member>) -> Vec<u8> {

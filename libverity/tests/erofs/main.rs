@@ -6,6 +6,7 @@ mod archive;
 mod convert;
 mod generator;
 mod golden;
+mod mount;
 mod oracle;
 mod reader;
 mod reader_damage;

@@ -11,6 +11,7 @@ use osguard_testkit::tools::ErofsUtils;
 use crate::archive::{Archive, Member};
 use crate::convert::{
     Failure, UUID, UUID_TEXT, full_image, full_image_and_divergence, index_image,
+    index_image_and_divergence,
 };
 use crate::generator;
 
@@ -50,21 +51,29 @@ fn archives_without_divergence_become_the_images_of_mkfs_erofs_1_8() {
     let [mut alike, mut divergent] = [0_usize; 2];
     for seed in cases() {
         let archive = generator::archive(seed);
-        match full_image_and_divergence(&archive[..]) {
-            Ok((ours, false)) => {
-                alike += 1;
-                let theirs = oracle.image(FULL, &archive);
-                if theirs.as_ref() != Ok(&ours) {
-                    let kept = keep(seed, &archive, &ours, theirs.as_deref().unwrap_or_default());
-                    panic!("archive {seed}: {:?}; see {}", theirs.err(), kept.display());
+        let full = full_image_and_divergence(&archive[..]);
+        let index = index_image_and_divergence(&archive[..]);
+        for (mode, made) in [(FULL, full), (INDEX, index)] {
+            match made {
+                Ok((mut ours, false)) => {
+                    if mode == INDEX {
+                        remove_checksum(&mut ours);
+                    }
+                    alike += 1;
+                    let theirs = oracle.image(mode, &archive);
+                    if theirs.as_ref() != Ok(&ours) {
+                        let kept =
+                            keep(seed, &archive, &ours, theirs.as_deref().unwrap_or_default());
+                        panic!("archive {seed}: {:?}; see {}", theirs.err(), kept.display());
+                    }
                 }
+                Ok((_, true)) => divergent += 1,
+                Err(_) => {}
             }
-            Ok((_, true)) => divergent += 1,
-            Err(_) => {}
         }
     }
-    eprintln!("{alike} images are identical, {divergent} archives are known to diverge");
-    assert!(alike * 10 > cases().count());
+    eprintln!("{alike} images are identical, {divergent} are known to diverge");
+    assert!(alike * 5 > cases().count());
 }
 
 #[test]
@@ -99,18 +108,18 @@ fn cases() -> std::ops::Range<u64> {
 }
 
 /// Runs mkfs.erofs.
-struct Oracle {
+pub(crate) struct Oracle {
     version: ErofsUtils,
     directory: tempfile::TempDir,
 }
 
 impl Oracle {
-    fn or_skip(version: ErofsUtils) -> Option<Self> {
+    pub(crate) fn or_skip(version: ErofsUtils) -> Option<Self> {
         or_skip(version.mkfs())?;
         Some(Self { version, directory: tempfile::tempdir().unwrap() })
     }
 
-    fn image(&self, mode: &[&str], archive: &[u8]) -> Result<Vec<u8>, String> {
+    pub(crate) fn image(&self, mode: &[&str], archive: &[u8]) -> Result<Vec<u8>, String> {
         let image = self.directory.path().join("image");
         let mut mkfs = self.version.mkfs().unwrap();
         mkfs.args(mode).args(["--aufs", "--quiet", "-T0", "--mkfs-time", "-U", UUID_TEXT]);
@@ -136,6 +145,12 @@ fn run(command: &mut Command, input: &[u8]) -> Result<(), String> {
     Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
 }
 
+/// Takes out what erofs-utils 1.8 leaves out of every image that points into an archive.
+fn remove_checksum(image: &mut [u8]) {
+    image[1024 + 4..1024 + 8].fill(0);
+    image[1024 + 8] &= !1;
+}
+
 /// Names the reason without its particulars.
 fn kind(failure: &Failure) -> String {
     let text = match failure {
@@ -155,7 +170,7 @@ fn keep(seed: u64, archive: &[u8], ours: &[u8], theirs: &[u8]) -> PathBuf {
     directory
 }
 
-const FULL: &[&str] = &["--tar=f", "-Enoinline_data", "-b4096", "--sort=none"];
+pub(crate) const FULL: &[&str] = &["--tar=f", "-Enoinline_data", "-b4096", "--sort=none"];
 const INDEX: &[&str] = &["--tar=i", "-b4096", "--sort=none"];
 const MORE_THAN_MKFS_REFUSES: &[&str] =
     &["DirectoryWhiteout", "InodesBeforeMetadata", "OpaqueRoot", "OrphanedParent", "TrailingSlash"];

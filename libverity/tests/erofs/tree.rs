@@ -10,6 +10,7 @@ use std::path::Path;
 use libverity::digest::Digest;
 use libverity::erofs::{FileKind, ImageSource, ReadError, Reader};
 use libverity::tar::{Timestamp, Xattr};
+use rustix::io::Errno;
 
 /// Is everything below a directory, by path; the root is `/`.
 pub(crate) type Tree = BTreeMap<Vec<u8>, File>;
@@ -36,6 +37,32 @@ impl File {
         self.xattrs.clear();
         if self.mode & 0o170_000 == 0o120_000 {
             self.mode = 0o120_777;
+        }
+    }
+}
+
+impl File {
+    /// Tells whether it is a symbolic link to nothing, not even a name.
+    pub(crate) fn is_symlink_without_text(&self) -> bool {
+        self.mode & 0o170_000 == 0o120_000 && self.content == Some(Digest::of(b""))
+    }
+
+    /// Drops attributes that Linux hides or refuses to show: those in no namespace, without a name in
+    /// it, repeated, those of users where there is no content, and what it takes for access rights
+    /// or capabilities.
+    pub(crate) fn forget_xattrs_that_linux_refuses(&mut self, found: &mut Self) {
+        for file in [self, found] {
+            let has_content = matches!(file.mode & 0o170_000, 0o040_000 | 0o100_000);
+            file.xattrs.dedup_by(|one, kept| one.0 == kept.0);
+            file.xattrs.retain(|(name, _)| {
+                let shown: &[&[u8]] = if has_content {
+                    &[b"security.", b"trusted.", b"user."]
+                } else {
+                    &[b"security.", b"trusted."]
+                };
+                shown.iter().any(|space| name.starts_with(space) && name.len() > space.len())
+                    && name != b"security.capability"
+            });
         }
     }
 }
@@ -125,11 +152,15 @@ fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
     let mut xattrs: Vec<_> = names
-        .map(|name| {
+        .filter_map(|name| {
             let mut value = vec![0; 65536];
-            let length = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+            let length = match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+                // Linux lists what it cannot read as access rights or capabilities, if at all.
+                Err(Errno::INVAL | Errno::NODATA | Errno::OPNOTSUPP) => return None,
+                length => length.unwrap(),
+            };
             value.truncate(length);
-            (name.to_vec(), value)
+            Some((name.to_vec(), value))
         })
         .collect();
     xattrs.sort();
