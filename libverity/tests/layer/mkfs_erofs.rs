@@ -14,6 +14,7 @@ use osguard_testkit::or_skip;
 use osguard_testkit::tools::ErofsUtils;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRng, TestRunner};
+use uuid::Uuid;
 
 use crate::archives::{archive, damaged_archive};
 
@@ -96,11 +97,12 @@ fn is_refused_here(error: &LayerError) -> bool {
     }
 }
 
-fn image_of_layer(archive: &[u8]) -> Result<(Vec<u8>, Divergences), LayerError> {
+/// Makes the image of a layer, and says where erofs-utils 1.8 makes another.
+fn image_of_layer(blob: &[u8]) -> Result<(Vec<u8>, Divergences), LayerError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut sink = ImageFile::new(file.as_file()).unwrap();
     let profiles = [Profile::ContainerdFullV1];
-    let layer = convert(archive, &ExpectedLayer::default(), &profiles, &mut sink)?;
+    let layer = convert(blob, &ExpectedLayer::default(), &profiles, &mut sink)?;
     let mut image = fs::read(file.path()).unwrap();
     image.truncate(usize::try_from(layer.image_size_bytes).unwrap());
     Ok((image, layer.divergences))
@@ -108,15 +110,27 @@ fn image_of_layer(archive: &[u8]) -> Result<(Vec<u8>, Divergences), LayerError> 
 
 /// Makes an image by mkfs.erofs; `None` where it fails.
 fn image_of_mkfs(version: ErofsUtils, directory: &Path, archive: &[u8]) -> Option<Vec<u8>> {
+    let digest = Digest::of(archive);
+    let uuid = Profile::ContainerdFullV1.uuid(digest, digest);
+    mkfs(version, directory, archive, &["--tar=f", "-Enoinline_data"], uuid)
+}
+
+/// Makes an image by mkfs.erofs with some of the options that a profile stands for.
+pub(crate) fn mkfs(
+    version: ErofsUtils,
+    directory: &Path,
+    archive: &[u8],
+    options: &[&str],
+    uuid: Uuid,
+) -> Option<Vec<u8>> {
     let (input, output) = (directory.join("layer.tar"), directory.join("layer.erofs"));
     fs::write(&input, archive).unwrap();
     File::create(&output).unwrap();
-    let digest = Digest::of(archive);
-    let uuid = Profile::ContainerdFullV1.uuid(digest, digest).to_string();
     let mut mkfs = version.mkfs().unwrap();
     mkfs.env_remove("SOURCE_DATE_EPOCH")
-        .args(["--tar=f", "--aufs", "--quiet", "-Enoinline_data", "-b4096", "-T0"])
-        .args(["--mkfs-time", "--sort=none", "-U", &uuid])
+        .args(options)
+        .args(["--aufs", "--quiet", "-b4096", "-T0", "--mkfs-time", "--sort=none", "-U"])
+        .arg(uuid.to_string())
         .args([&output, &input]);
     run(&mut mkfs).ok()?;
     Some(fs::read(&output).unwrap())
