@@ -125,8 +125,8 @@ impl Connections {
 
     /// Finds out whether a registry on this machine speaks TLS; all others must.
     ///
-    /// Here whoever answers with a certificate speaks it. That the certificate is a good one is
-    /// found out later, for reading the system's authorities takes 10 ms.
+    /// Here whoever answers with a certificate speaks it. Whether the certificate is a good one is
+    /// found out with the first request, by a client that has read the system's authorities.
     async fn speaks_tls(&self, registry: &str) -> Result<bool, RegistryError> {
         if !is_loopback(registry) {
             return Ok(true);

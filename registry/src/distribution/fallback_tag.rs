@@ -71,11 +71,12 @@ pub(super) async fn add(
         false
     } else {
         // A tag that leads elsewhere is refused before anything is written.
-        let (_, is_there) = tokio::try_join!(
+        let (index, is_there) = tokio::join!(
             Index::read(client, subject),
             manifests::is_at(client, &own_tag, &own.digest)
-        )?;
-        is_there
+        );
+        index?;
+        is_there?
     };
     if !has_own_tag {
         write_tag(client, &own_tag, manifest).await?;

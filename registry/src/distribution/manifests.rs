@@ -4,6 +4,7 @@ use bytes::Bytes;
 use libverity::digest::Digest;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
+use tokio::time::sleep;
 
 use super::answer::Answer;
 use super::authorization::Access;
@@ -86,7 +87,29 @@ pub(super) struct Stored {
 }
 
 /// Stores a manifest at `reference`, a tag or its digest.
+///
+/// A registry that misses what the manifest refers to is asked again: while somebody else stores
+/// the same blobs, distribution 2.8 shows them and does not find them.
 pub(super) async fn write(
+    client: &Client,
+    reference: &str,
+    manifest: &Manifest,
+) -> Result<Stored, Error> {
+    let mut attempt = 1;
+    loop {
+        let refusal = match write_once(client, reference, manifest).await {
+            Err(Error::Registry(error)) if is_of_children(&error) => error,
+            outcome => return outcome,
+        };
+        match client.patience().pause(attempt, None) {
+            Some(pause) if attempt < MAX_ATTEMPTS => sleep(pause).await,
+            _ => return Err(Error::Registry(refusal)),
+        }
+        attempt += 1;
+    }
+}
+
+async fn write_once(
     client: &Client,
     reference: &str,
     manifest: &Manifest,
@@ -108,6 +131,16 @@ pub(super) async fn write(
     let object = format!("manifest {reference} as stored in {}", client.place_name());
     check_digest(&answer, &manifest.digest(), &object)?;
     Ok(Stored { subject: answer.header(SUBJECT).map(str::to_owned) })
+}
+
+/// Tells whether a manifest was refused for what it refers to. Its own digest cannot be wrong.
+fn is_of_children(refusal: &RegistryError) -> bool {
+    match refusal {
+        RegistryError::NoSuchRepository { words, .. } | RegistryError::Status { words, .. } => {
+            CHILD_CODES.iter().any(|code| words.has_code(code))
+        }
+        _ => false,
+    }
 }
 
 fn check_length(answer: &Answer, bytes: &[u8], object: &str) -> Result<(), Error> {
@@ -159,3 +192,12 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
+
+/// The codes by which registries refuse a manifest for what it refers to.
+///
+/// Source: OCI distribution specification, "Error Codes".
+const CHILD_CODES: [&str; 4] =
+    ["BLOB_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+
+/// How often such a manifest is sent: with the pauses between, for more than half a second.
+const MAX_ATTEMPTS: u32 = 3;

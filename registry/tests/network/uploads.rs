@@ -175,6 +175,28 @@ fn an_upload_in_chunks_that_is_cut_off_starts_again() {
     assert_eq!(registry.blobs().len() + registry.open_uploads(), 0);
 }
 
+/// While somebody else stores the same blobs, Debian's registry shows them and does not find them.
+#[test]
+fn a_manifest_whose_blobs_are_not_found_yet_is_sent_again() {
+    for (code, words) in [
+        ("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"),
+        ("DIGEST_INVALID", "provided digest did not match uploaded content"),
+    ] {
+        let registry = Registry::start().unwrap();
+        let fault = Fault::new().method("PUT").path_contains("/manifests/");
+        let refused = Answer::error(400, code, words);
+        let twice = registry.fault(fault.clone().times(2).answer(refused.clone()));
+        let image = push_image(&*open(&registry), b"layer", Listing::Tag(&tag("v1")));
+        assert_eq!((twice.count(), registry.tags(REPOSITORY).len()), (2, 1));
+
+        let always = registry.fault(fault.always().answer(refused));
+        let pushed = open(&registry).push_manifest(&image, Listing::Tag(&tag("v2")));
+        let error = refusal(pushed).to_string();
+        assert!(error.ends_with(&format!("status 400 ({code}: {words})")), "{error}");
+        assert_eq!(always.count(), 3);
+    }
+}
+
 #[test]
 fn a_wrong_source_is_never_stored() {
     let registry = Registry::start().unwrap();
