@@ -486,7 +486,11 @@ fn manifests_that_cannot_be_used_are_told() {
     };
     let signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
     put("signed", signed, &json!({ "schemaVersion": 1, "name": "app" }));
-    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:signed"]), @"");
+    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:signed"]), @"
+    --- standard error ---
+    Error: manifest signed in REGISTRY/app is not a manifest that can be used: its schemaVersion is 1, and only 2 is supported
+    --- exit code 1 ---
+    ");
     let manifest = "application/vnd.oci.image.manifest.v1+json";
     let blob = |media_type: &str| json!({ "mediaType": media_type, "size": 2, "digest": format!("sha256:{}", "1".repeat(64)) });
     let layers = vec![blob("application/vnd.oci.image.layer.v1.tar"); 1000];
@@ -495,7 +499,11 @@ fn manifests_that_cannot_be_used_are_told() {
         "schemaVersion": 2, "mediaType": manifest, "config": config, "layers": layers,
     });
     put("many", manifest, &many);
-    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:many"]), @"");
+    assert_snapshot!(scene.run(&["inspect", "REGISTRY/app:many"]), @"
+    --- standard error ---
+    Error: manifest many in REGISTRY/app is not a manifest that can be used: it has 1000 layers, and 500 are the limit
+    --- exit code 1 ---
+    ");
 }
 
 #[test]

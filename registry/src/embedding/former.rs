@@ -1,4 +1,4 @@
-//! The signatures that an image had in its manifests the last time.
+//! The signatures that an image had in its manifests the last time, and gets again.
 
 use crate::artifact::annotations::{self, Keys};
 use crate::artifact::{LayerSignature, SignatureArtifact};
@@ -68,8 +68,10 @@ impl Former {
 
     /// Puts former signatures in the place of new ones over the same root hash of the same layer,
     /// where `is_valid` accepts them.
+    ///
+    /// What is new is former for the next artifact: images that share a layer share its signature.
     pub fn restore(
-        &self,
+        &mut self,
         artifact: &mut SignatureArtifact,
         is_valid: &dyn Fn(&LayerSignature) -> bool,
     ) {
@@ -79,8 +81,9 @@ impl Former {
                     && found.claim.root_hash == wanted.claim.root_hash
                     && is_valid(found)
             };
-            if let Some(found) = self.signatures.iter().find(is_same) {
-                wanted.signature.clone_from(&found.signature);
+            match self.signatures.iter().find(is_same) {
+                Some(found) => wanted.signature.clone_from(&found.signature),
+                None => self.signatures.push(wanted.clone()),
             }
         }
     }

@@ -56,7 +56,7 @@ pub fn push(
     plan.push_manifests(to)?;
     let (embedded, signed) = match signing.embeds {
         true => {
-            let former = Former::read(to, listing, Keys::Osguard)?;
+            let mut former = Former::read(to, listing, Keys::Osguard)?;
             let is_by = signing::is_by(signing.signer);
             for signed in &mut signed {
                 former.restore(&mut signed.artifact, &is_by);
