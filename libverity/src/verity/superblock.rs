@@ -41,6 +41,9 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// What a superblock starts with.
+    pub const SIGNATURE: [u8; 8] = *b"verity\0\0";
+
     /// Reads a superblock strictly: what has no meaning must be zero, the algorithm in lower case.
     /// What is accepted is what [`to_bytes`](Self::to_bytes) writes, byte for byte.
     ///
@@ -49,7 +52,7 @@ impl Superblock {
     /// Fails with the first field that no tree can have.
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, SuperblockError> {
         let raw: &RawSuperblock = zerocopy::transmute_ref!(bytes);
-        if raw.signature != SIGNATURE {
+        if raw.signature != Self::SIGNATURE {
             return Err(SuperblockError::Signature { found: raw.signature });
         }
         if raw.version.get() != VERSION {
@@ -92,7 +95,7 @@ impl Superblock {
             &self.parameters;
         let salt = salt.as_bytes();
         let mut raw = RawSuperblock {
-            signature: SIGNATURE,
+            signature: Self::SIGNATURE,
             version: U32::new(VERSION),
             hash_type: U32::new(hash_type.number()),
             uuid: self.uuid.into_bytes(),
@@ -203,7 +206,6 @@ struct RawSuperblock {
     padding_after_salt: [u8; 168],
 }
 
-const SIGNATURE: [u8; 8] = *b"verity\0\0";
 const VERSION: u32 = 1;
 const PADDING_BEFORE_SALT_OFFSET: usize = 82;
 const SALT_OFFSET: usize = 88;

@@ -88,15 +88,23 @@ impl TreeBuilder {
         Ok(())
     }
 
+    /// Puts the data of another builder with the same parameters before what this one was given,
+    /// filled up with zeros to a block.
+    ///
+    /// So data can be hashed while it is not known yet how much will precede it.
+    pub fn prepend(&mut self, mut before: Self) {
+        debug_assert_eq!(before.parameters, self.parameters, "one tree has one set of parameters");
+        before.hash_pending();
+        self.leaves.prepend(&before.leaves);
+    }
+
     /// Fills the last block up with zeros and works out the levels above the leaves.
     ///
     /// # Errors
     ///
     /// Fails if there was no data.
     pub fn finish(mut self) -> Result<HashTree, GeometryError> {
-        self.pending.resize(self.pending.len().next_multiple_of(self.block_bytes()), 0);
-        self.leaves.append_digests(&*self.data_hasher, &self.pending, self.block_bytes());
-
+        self.hash_pending();
         let geometry = Geometry::new(&self.parameters, self.leaves.count as u64)?;
         let hash_block_bytes = self.parameters.hash_block_size.bytes_usize();
         let hash_hasher = block_hasher(&self.parameters, self.parameters.hash_block_size);
@@ -111,6 +119,12 @@ impl TreeBuilder {
         }
         let root_hash = RootHash::from_bytes(top.digest(0));
         Ok(HashTree { parameters: self.parameters, geometry, levels, root_hash })
+    }
+
+    fn hash_pending(&mut self) {
+        self.pending.resize(self.pending.len().next_multiple_of(self.block_bytes()), 0);
+        self.leaves.append_digests(&*self.data_hasher, &self.pending, self.block_bytes());
+        self.pending.clear();
     }
 
     fn block_bytes(&self) -> usize {
@@ -237,16 +251,33 @@ impl LevelBytes {
             let start = self.bytes.len();
             self.bytes.resize(start + new_count * digest_bytes, 0);
             hasher.hash_blocks(blocks, &mut self.bytes[start..]);
+            self.count += new_count;
         } else {
             let mut digests = vec![0; new_count * digest_bytes];
             hasher.hash_blocks(blocks, &mut digests);
-            for (index, digest) in (self.count..).zip(digests.chunks_exact(digest_bytes)) {
-                let range = self.slots.digest_range(index);
-                self.bytes.resize(range.end, 0);
-                self.bytes[range].copy_from_slice(digest);
-            }
+            digests.chunks_exact(digest_bytes).for_each(|digest| self.push_digest(digest));
         }
-        self.count += new_count;
+    }
+
+    fn prepend(&mut self, before: &Self) {
+        if self.slots.are_gapless() {
+            // In place: the digests of an archive of 1 GiB take 64 MiB.
+            drop(self.bytes.splice(..0, before.bytes.iter().copied()));
+        } else {
+            let mut joined = before.clone();
+            for index in 0..self.count {
+                joined.push_digest(self.digest(index));
+            }
+            self.bytes = joined.bytes;
+        }
+        self.count += before.count;
+    }
+
+    fn push_digest(&mut self, digest: &[u8]) {
+        let range = self.slots.digest_range(self.count);
+        self.bytes.resize(range.end, 0);
+        self.bytes[range].copy_from_slice(digest);
+        self.count += 1;
     }
 
     fn digest(&self, index: usize) -> &[u8] {
@@ -500,6 +531,25 @@ mod tests {
             let (root_hash, tree) = reference(&parameters, &data);
             prop_assert_eq!(built.root_hash().as_bytes(), root_hash);
             prop_assert!(written(&built) == tree);
+        }
+
+        #[test]
+        fn data_put_before_the_other_gives_the_tree_of_both(
+            parameters in any_parameters(),
+            (data, cuts) in any_data(),
+        ) {
+            let block_bytes = parameters.data_block_size.bytes() as usize;
+            let cut = cuts.first().copied().unwrap_or(0);
+            let (before, behind) = data.split_at(cut);
+            let mut builder = TreeBuilder::new(&parameters);
+            builder.update(behind);
+            let mut first = TreeBuilder::new(&parameters);
+            first.update(before);
+            builder.prepend(first);
+            let mut both = before.to_vec();
+            both.resize(cut.next_multiple_of(block_bytes), 0);
+            both.extend_from_slice(behind);
+            prop_assert_eq!(builder.finish().unwrap(), build(&parameters, &both));
         }
 
         #[test]
