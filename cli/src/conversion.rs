@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use libverity::layer::LayerError;
+use libverity::layer::{LayerError, Profile};
 use libverity::tar::{Divergences, Refusal, TarError};
 use osguard_registry::conversion::ConversionError;
 use osguard_registry::image::ImageLayer;
@@ -33,6 +33,23 @@ pub(crate) fn warn_of_divergences(divergences: &Divergences, output: &Output) {
         output.warning(format_args!(
             "nodes that convert layers with erofs-utils 1.8 will compute another root hash: \
              {first}{others}"
+        ));
+    }
+}
+
+/// Warns, once for all layers, of profiles by which nodes with an older erofs-utils compute another
+/// root hash whatever is in a layer.
+pub(crate) fn warn_of_profiles(profiles: &[Profile], output: &Output) {
+    let names: Vec<_> = profiles
+        .iter()
+        .filter(|profile| !profile.mode().is_alike_in_erofs_utils_1_8())
+        .map(|profile| profile.name())
+        .collect();
+    if !names.is_empty() {
+        output.warning(format_args!(
+            "nodes that convert layers with erofs-utils 1.8 will compute another root hash for every \
+             layer by {}: they leave out the image's checksum",
+            names.join(" and ")
         ));
     }
 }

@@ -34,7 +34,12 @@ impl NewFile {
         }
         let beside = beside(place)?;
         loop {
-            let file = File::options().write(true).create(true).truncate(false).open(&beside)?;
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&beside)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -50,9 +55,17 @@ impl NewFile {
         }
     }
 
-    /// Returns the file, to be written.
+    /// Returns the file, to be written and read again.
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Returns the directory that it lies in.
+    pub(crate) fn directory(&self) -> &Path {
+        match self.place.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory,
+            _ => Path::new("."),
+        }
     }
 
     /// Writes the file out to the disk and gives it its name.

@@ -29,7 +29,6 @@ pub(crate) struct SignedManifestReport {
 struct LayerReport {
     digest: Digest,
     diff_id: Digest,
-    image_size_bytes: u64,
     root_hashes: Vec<RootHashReport>,
 }
 
@@ -37,6 +36,7 @@ struct LayerReport {
 struct RootHashReport {
     profile: Profile,
     root_hash: RootHash,
+    image_size_bytes: u64,
 }
 
 impl SignedManifestReport {
@@ -82,11 +82,11 @@ impl LayerReport {
         let root_hash = |image: &ProfileImage| RootHashReport {
             profile: image.profile,
             root_hash: image.root_hash.clone(),
+            image_size_bytes: image.image_size_bytes,
         };
         Self {
             digest: layer.layer_digest,
             diff_id: layer.diff_id,
-            image_size_bytes: layer.image_size_bytes,
             root_hashes: layer.images.iter().map(root_hash).collect(),
         }
     }

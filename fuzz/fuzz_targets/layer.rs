@@ -11,7 +11,10 @@ fuzz_target!(|blob: &[u8]| {
         return;
     };
     assert_eq!(layer.layer_digest, Digest::of(blob));
-    assert_eq!(layer.image_size_bytes % 4096, 0);
+    for image in &layer.images {
+        let block_bytes = image.profile.verity_parameters().data_block_size.bytes();
+        assert_eq!(image.image_size_bytes % u64::from(block_bytes), 0);
+    }
     let expected = ExpectedLayer {
         media_type: None,
         layer_digest: Some(layer.layer_digest),

@@ -16,6 +16,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use libverity::digest::RootHash;
+use libverity::layer::Mode;
 use libverity::verity::Parameters;
 use osguard_node::deploy;
 use osguard_node::image_mount::{self, MountOptions};
@@ -102,6 +103,7 @@ fn read_layer(path: &Path) -> Result<LayerImage, Box<dyn Error>> {
         image: layer.image,
         root_hash: layer.root_hash,
         signatures: layer.signatures.iter().map(std::fs::read).collect::<Result<_, _>>()?,
+        mode: Mode::Full,
         parameters: Parameters::with_salt("00".repeat(32).parse()?),
         data_blocks: layer.data_blocks,
         // The superblock of dm-verity takes the block between data and tree.

@@ -68,7 +68,14 @@ impl ImageStore {
                 continue;
             }
             file.set_len(0).map_err(failed(&beside))?;
-            return Ok(Entry::Missing(PartialImage { file, beside, path, committed: false }));
+            let layers = self.layers.clone();
+            return Ok(Entry::Missing(PartialImage {
+                file,
+                layers,
+                beside,
+                path,
+                committed: false,
+            }));
         }
     }
 }
@@ -93,6 +100,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct PartialImage {
     file: File,
+    layers: PathBuf,
     beside: PathBuf,
     path: PathBuf,
     committed: bool,
@@ -107,6 +115,11 @@ impl PartialImage {
     /// Returns where the file lies while it is written.
     pub fn beside(&self) -> &Path {
         &self.beside
+    }
+
+    /// Returns the directory that it lies in.
+    pub fn directory(&self) -> &Path {
+        &self.layers
     }
 
     /// Writes the image out to the disk and gives it its name.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libverity::digest::RootHash;
+use libverity::layer::Mode;
 use libverity::verity::{
     Algorithm, Device, HashType, KeyDescription, KeyDescriptionError, Parameters, TableOptions,
     VerityTable,
@@ -32,6 +33,9 @@ pub struct LayerImage {
     pub root_hash: RootHash,
     /// Detached PKCS#7 signatures of the root hash, in DER; the kernel has to accept one of them, if there are any.
     pub signatures: Vec<Vec<u8>>,
+    /// How the image holds the content of files. In index mode the archive that it points into is a further device to
+    /// EROFS, which lies on the same one behind the image, and so below the same root hash.
+    pub mode: Mode,
     /// The pinned parameters of the tree: SHA-256, hash type 1, blocks of at most 4096 bytes.
     pub parameters: Parameters,
     /// The number of data blocks.
@@ -148,22 +152,27 @@ impl LayerImage {
         })
     }
 
-    /// Reads the first block through dm-verity, and looks at the superblock of EROFS in it.
+    /// Reads the first blocks through dm-verity, and looks at the superblock of EROFS in them.
     ///
     /// The kernel makes a device for any root hash; only reading tells whether the data belong to it.
     fn prove(&self, device: VerityDevice) -> Result<VerityDevice, LayerError> {
-        let mut block = [0; FIRST_READ_BYTES];
-        device.node().read_exact_at(&mut block, 0).map_err(|source| LayerError::Corrupt {
+        let mut start = [0; FIRST_READ_BYTES];
+        device.node().read_exact_at(&mut start, 0).map_err(|source| LayerError::Corrupt {
             image: self.image.clone(),
             root_hash: self.root_hash.clone(),
             source,
         })?;
-        if block[MAGIC_OFFSET..][..4] != EROFS_MAGIC.to_le_bytes() {
+        if start[MAGIC_OFFSET..][..4] != EROFS_MAGIC.to_le_bytes() {
             return Err(LayerError::NotErofs { image: self.image.clone() });
         }
         let count =
-            u16::from_le_bytes([block[EXTRA_DEVICES_OFFSET], block[EXTRA_DEVICES_OFFSET + 1]]);
-        if count != 0 {
+            u16::from_le_bytes([start[EXTRA_DEVICES_OFFSET], start[EXTRA_DEVICES_OFFSET + 1]]);
+        let archives = match self.mode {
+            Mode::Full => 0,
+            Mode::Index => 1,
+        };
+        // Without the mount option `device`, EROFS looks for the blocks of the one device behind its own.
+        if count > archives {
             return Err(LayerError::FurtherDevices { image: self.image.clone(), count });
         }
         Ok(device)
@@ -339,7 +348,7 @@ impl fmt::Display for Refusals {
 /// What a loop device can have as its logical block, and dm-verity as its data block, on every machine.
 const BLOCK_LIMIT_BYTES: u32 = 4096;
 /// Enough for the superblock of EROFS; an EROFS image is never shorter.
-const FIRST_READ_BYTES: usize = 4096;
+const FIRST_READ_BYTES: usize = 1024 + 128;
 /// `include/uapi/linux/magic.h`; the superblock lies at 1024 (`fs/erofs/erofs_fs.h`).
 const EROFS_MAGIC: u32 = 0xE0F5_E1E2;
 const MAGIC_OFFSET: usize = 1024;
@@ -358,6 +367,7 @@ pub(crate) mod tests {
             image: "/no/such/image".into(),
             root_hash: digits.repeat(32).parse().unwrap(),
             signatures: if signed { vec![vec![0]] } else { Vec::new() },
+            mode: Mode::Full,
             parameters: Parameters::with_salt(Salt::EMPTY),
             data_blocks: 1,
             hash_start_block: 2,

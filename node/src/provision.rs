@@ -1,12 +1,13 @@
 //! From an image in a place to layers that can be mounted: converted into the store, each with the
 //! signatures that fit it.
 
-use std::fs;
+use std::error::Error;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use libverity::digest::{Digest, RootHash};
-use libverity::layer::{ImageFile, LayerError, Profile};
+use libverity::layer::{ImageFile, LayerError, LayerFile, Profile, SideFile};
 use libverity::verity::{Geometry, GeometryError, HashArea, Header};
 use osguard_registry::artifact::LayerSignature;
 use osguard_registry::conversion::{ConversionError, Watch, convert_layer};
@@ -14,7 +15,6 @@ use osguard_registry::error::Error as PlaceError;
 use osguard_registry::image::{Image, ImageLayer};
 use osguard_registry::place::Place;
 use osguard_registry::signatures;
-use serde::{Deserialize, Serialize};
 
 use crate::image_store::{Entry, ImageStore, StoreError};
 use crate::layer_device::LayerImage;
@@ -47,8 +47,8 @@ pub fn provision(
         .iter()
         .map(|layer| {
             let stored = obtain(place, layer, profile, store, watch)?;
-            let signatures = fitting(&known, layer.descriptor.digest, &stored.facts.root_hash)?;
-            stored.into_layer_image(signatures)
+            let signatures = fitting(&known, layer.descriptor.digest, &stored.side_file.root_hash)?;
+            stored.into_layer_image(profile, signatures)
         })
         .collect()
 }
@@ -56,34 +56,28 @@ pub fn provision(
 /// Is a converted layer in the store.
 struct StoredLayer {
     path: PathBuf,
-    facts: Facts,
-}
-
-/// Is what the store keeps beside a layer, in the form of containerd's side file.
-///
-/// It saves work and proves nothing: the kernel checks each block against the root hash, and the
-/// root hash against the signature.
-#[derive(Serialize, Deserialize)]
-struct Facts {
-    #[serde(rename = "roothash")]
-    root_hash: RootHash,
-    #[serde(rename = "hashoffset")]
-    hash_offset_bytes: u64,
+    /// What the store keeps beside a layer.
+    side_file: SideFile,
 }
 
 impl StoredLayer {
-    fn into_layer_image(self, signatures: Vec<Vec<u8>>) -> Result<LayerImage, ProvisionError> {
-        let parameters = Profile::verity_parameters();
+    fn into_layer_image(
+        self,
+        profile: Profile,
+        signatures: Vec<Vec<u8>>,
+    ) -> Result<LayerImage, ProvisionError> {
+        let parameters = profile.verity_parameters();
         let block_bytes = u64::from(parameters.data_block_size.bytes());
-        let data_blocks = self.facts.hash_offset_bytes / block_bytes;
+        let data_blocks = self.side_file.hash_offset_bytes / block_bytes;
         let geometry = Geometry::new(&parameters, data_blocks)
             .map_err(|source| ProvisionError::Shape { path: self.path.clone(), source })?;
         Ok(LayerImage {
             image: self.path,
-            root_hash: self.facts.root_hash,
+            root_hash: self.side_file.root_hash,
             signatures,
             data_blocks,
             hash_start_block: HashArea::appended(&geometry, Header::Superblock).hash_start_block(),
+            mode: profile.mode(),
             parameters,
         })
     }
@@ -101,8 +95,8 @@ fn obtain(
     loop {
         let partial = match store.find_or_begin(&digest, profile.name())? {
             Entry::Missing(partial) => partial,
-            Entry::Found(path) => match read_facts(&path) {
-                Ok(facts) => return Ok(StoredLayer { path, facts }),
+            Entry::Found(path) => match read_side_file(&path) {
+                Ok(side_file) => return Ok(StoredLayer { path, side_file }),
                 // Somebody took the file away or damaged it: convert again.
                 Err(_) => {
                     let failed = |source| ProvisionError::Store { path: path.clone(), source };
@@ -112,18 +106,23 @@ fn obtain(
             },
         };
         let file = partial.file();
-        let mut sink = ImageFile::new(file).map_err(|source| ProvisionError::Store {
-            path: partial.beside().to_owned(),
-            source,
+        let mut sink = ImageFile::new(file, partial.directory()).map_err(|source| {
+            ProvisionError::Store { path: partial.beside().to_owned(), source }
         })?;
         let converted = convert_layer(place, layer, &[profile], &mut sink, watch)
             .map_err(|error| of_conversion(partial.beside(), error))?;
+        check(file).map_err(|source| ProvisionError::NotWhole { layer: digest, source })?;
         let Some(built) = converted.images.into_iter().next() else { continue };
-        let facts =
-            Facts { root_hash: built.root_hash, hash_offset_bytes: converted.image_size_bytes };
-        write_facts(&store.path(&digest, profile.name()), &facts)?;
-        return Ok(StoredLayer { path: partial.commit()?, facts });
+        let side_file = SideFile::of(&built);
+        write_side_file(&store.path(&digest, profile.name()), &side_file)?;
+        return Ok(StoredLayer { path: partial.commit()?, side_file });
     }
+}
+
+/// Reads a new image again before it is handed to the kernel.
+fn check(file: &File) -> Result<(), Box<dyn Error + Send + Sync>> {
+    LayerFile::open(file)?.image().check()?;
+    Ok(())
 }
 
 /// Tells a store that cannot be written from a layer that is wrong.
@@ -159,21 +158,15 @@ fn fitting(
     }
 }
 
-fn side_file(image: &Path) -> PathBuf {
-    let mut path = image.as_os_str().to_owned();
-    path.push(SIDE_FILE_ENDING);
-    path.into()
-}
-
-fn read_facts(image: &Path) -> io::Result<Facts> {
-    Ok(serde_json::from_slice(&fs::read(side_file(image))?)?)
+fn read_side_file(image: &Path) -> io::Result<SideFile> {
+    Ok(serde_json::from_slice(&fs::read(SideFile::path(image))?)?)
 }
 
 /// Writes the side file before the image gets its name, so that no image is without.
-fn write_facts(image: &Path, facts: &Facts) -> Result<(), ProvisionError> {
-    let path = side_file(image);
+fn write_side_file(image: &Path, side_file: &SideFile) -> Result<(), ProvisionError> {
+    let path = SideFile::path(image);
     let failed = |source| ProvisionError::Store { path: path.clone(), source };
-    let text = serde_json::to_vec(facts).map_err(|error| failed(error.into()))?;
+    let text = serde_json::to_vec(side_file).map_err(|error| failed(error.into()))?;
     fs::write(&path, text).map_err(failed)
 }
 
@@ -195,6 +188,16 @@ pub enum ProvisionError {
         signed: RootHash,
         /// The root hash that the layer has.
         found: RootHash,
+    },
+    /// The image that was made of a layer cannot be read.
+    #[error(
+        "the image that was made of layer {layer} is not whole, by a mistake of this program, or of memory or disk"
+    )]
+    NotWhole {
+        /// The layer.
+        layer: Digest,
+        /// What is wrong with its image.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The image or its signatures cannot be read.
     #[error(transparent)]
@@ -219,5 +222,3 @@ pub enum ProvisionError {
     #[error(transparent)]
     StoreDirectory(#[from] StoreError),
 }
-
-const SIDE_FILE_ENDING: &str = ".dmverity";

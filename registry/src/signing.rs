@@ -195,7 +195,7 @@ fn sign_layer(
             layer_digest,
             root_hash: image.root_hash.clone(),
             diff_id: Some(conversion.diff_id),
-            image_size_bytes: Some(conversion.image_size_bytes),
+            image_size_bytes: Some(image.image_size_bytes),
             profile: Some(image.profile.name().to_owned()),
             signer: signer.certificate().subject_key_identifier(),
         };

@@ -1,11 +1,11 @@
 //! Verifying an image: what each signature of each layer is worth, and why.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libverity::certificate::Certificate;
 use libverity::digest::{Digest, RootHash};
-use libverity::layer::{ConvertedLayer, Discard, Profile};
+use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
 use libverity::pkcs7::{Accepted, Refusal, verify_root_hash};
 
 use crate::artifact::Claim;
@@ -44,27 +44,32 @@ pub fn verify(
         }
     }
 
-    let mut converted: BTreeMap<Digest, ConvertedLayer> = BTreeMap::new();
+    let mut converted: BTreeMap<Digest, Vec<ProfileImage>> = BTreeMap::new();
     let mut layers = Vec::new();
     for layer in &image.layers {
         let digest = layer.descriptor.digest;
-        let conversion: &ConvertedLayer = match converted.entry(digest) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let sink = &mut Discard;
-                unknown.insert(convert_layer(place, layer, &Profile::ALL, sink, watch)?)
-            }
-        };
-        let candidates = claims
+        let mut candidates: Vec<_> = claims
             .iter()
             .filter(|(_, signature)| signature.claim.layer_digest == digest)
             .map(|(origin, signature)| JudgedSignature {
                 origin: origin.clone(),
                 claim: signature.claim.clone(),
-                profile: profile_of(&signature.claim.root_hash, conversion),
+                profile: None,
                 signer: verify_root_hash(&signature.claim.root_hash, &signature.signature, anchors),
             })
             .collect();
+        let images: &[ProfileImage] = match converted.entry(digest) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let convert = |profiles: &[Profile]| {
+                    convert_layer(place, layer, profiles, &mut Discard, watch)
+                };
+                unknown.insert(images_for(&candidates, convert)?)
+            }
+        };
+        for candidate in &mut candidates {
+            candidate.profile = profile_of(&candidate.claim.root_hash, images);
+        }
         layers.push(JudgedLayer { descriptor: layer.descriptor.clone(), candidates });
     }
     Ok(Verdict { layers, unusable })
@@ -146,6 +151,35 @@ pub enum Standing {
     NotSigned,
 }
 
-fn profile_of(root_hash: &RootHash, conversion: &ConvertedLayer) -> Option<Profile> {
-    conversion.images.iter().find(|image| image.root_hash == *root_hash).map(|image| image.profile)
+/// Converts a layer by those profiles that its signatures say they are for.
+///
+/// What they say saves work and decides nothing: where a trusted signature does not say it, or does
+/// not fit, the layer is converted by all profiles.
+fn images_for(
+    candidates: &[JudgedSignature],
+    convert: impl Fn(&[Profile]) -> Result<ConvertedLayer, ConversionError>,
+) -> Result<Vec<ProfileImage>, ConversionError> {
+    let trusted = || candidates.iter().filter(|candidate| candidate.signer.is_ok());
+    let named = |candidate: &JudgedSignature| {
+        let name = candidate.claim.profile.as_deref()?;
+        Some(name.parse::<Profile>().ok()?.mode())
+    };
+    let modes = match trusted().map(named).collect::<Option<BTreeSet<_>>>() {
+        Some(modes) if modes.is_empty() => BTreeSet::from([Profile::default().mode()]),
+        Some(modes) => modes,
+        None => Profile::ALL.iter().map(|profile| profile.mode()).collect(),
+    };
+    let (first, others): (Vec<_>, Vec<_>) =
+        Profile::ALL.into_iter().partition(|profile| modes.contains(&profile.mode()));
+    let mut images = convert(&first)?.images;
+    let fit =
+        |candidate: &JudgedSignature| profile_of(&candidate.claim.root_hash, &images).is_some();
+    if !others.is_empty() && !trusted().all(fit) {
+        images.extend(convert(&others)?.images);
+    }
+    Ok(images)
+}
+
+fn profile_of(root_hash: &RootHash, images: &[ProfileImage]) -> Option<Profile> {
+    images.iter().find(|image| image.root_hash == *root_hash).map(|image| image.profile)
 }

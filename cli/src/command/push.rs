@@ -11,7 +11,7 @@ use osguard_registry::embedding::EmbeddingError;
 use osguard_registry::push::{PushError, PushedManifest, Signing, push};
 use serde::Serialize;
 
-use crate::conversion::warn_of_divergences;
+use crate::conversion::{warn_of_divergences, warn_of_profiles};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
@@ -122,6 +122,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     };
     for layer in manifests.iter().flat_map(|manifest| &manifest.signed.layers) {
         warn_of_divergences(&layer.divergences, output);
+    }
+    if signer.is_some() {
+        warn_of_profiles(&arguments.profiles(), output);
     }
     let digest = embedded.as_ref().map_or(image.digest, |embedded| embedded.root.digest());
     let report = PushReport {

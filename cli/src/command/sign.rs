@@ -8,7 +8,7 @@ use osguard_registry::reference::{ArchiveFile, Reference};
 use osguard_registry::signing;
 use serde::Serialize;
 
-use crate::conversion::{warn_of_divergences, watch};
+use crate::conversion::{warn_of_divergences, warn_of_profiles, watch};
 use crate::destination::check_not_a_terminal;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -99,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         }
         manifests.push(SignedManifestReport::of(&image, &signed, published.as_ref()));
     }
+    warn_of_profiles(&profiles, output);
     let report = SignReport {
         image: found.reference.to_string(),
         signer: signer.certificate().subject(),

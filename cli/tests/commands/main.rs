@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod nodes;
 mod policies;
+mod profiles;
 mod pushing;
 mod registries;
 mod signing;

@@ -129,22 +129,22 @@ fn the_result_as_json() {
             {
               "digest": "sha256:fc04dd24052be6fd5fa47a05c4608550e6783e03feff53183fb8f6c2fdcc67f7",
               "diff_id": "sha256:fc04dd24052be6fd5fa47a05c4608550e6783e03feff53183fb8f6c2fdcc67f7",
-              "image_size_bytes": 8192,
               "root_hashes": [
                 {
                   "profile": "containerd-full-v1",
-                  "root_hash": "e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7"
+                  "root_hash": "e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7",
+                  "image_size_bytes": 8192
                 }
               ]
             },
             {
               "digest": "sha256:204d62bcca139800af84ce20f56afd8506469a7c30ec9f678d7b1c52e22820b3",
               "diff_id": "sha256:204d62bcca139800af84ce20f56afd8506469a7c30ec9f678d7b1c52e22820b3",
-              "image_size_bytes": 8192,
               "root_hashes": [
                 {
                   "profile": "containerd-full-v1",
-                  "root_hash": "f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0"
+                  "root_hash": "f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0",
+                  "image_size_bytes": 8192
                 }
               ]
             }

@@ -88,7 +88,7 @@ fn wrong_values_are_named_with_the_right_ones() {
     ");
     assert_snapshot!(environment.run(["sign", "oci:a", "--key", "k", "--profile", "full"]), @r#"
     --- standard error ---
-    error: invalid value 'full' for '--profile <NAME>': there is no profile "full", only containerd-full-v1 and diffid-full-v1
+    error: invalid value 'full' for '--profile <NAME>': there is no profile "full", only containerd-full-v1, diffid-full-v1, containerd-index-v1, osguard-ci-v1
 
     For more information, try '--help'.
     --- exit code 2 ---

@@ -3,6 +3,7 @@
 use std::fs;
 
 use insta::assert_snapshot;
+use libverity::layer::Profile;
 use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::FileSigner;
 use osguard_registry::artifact::{Claim, Format, LayerSignature, SignatureArtifact};
@@ -436,16 +437,27 @@ fn signed() -> Environment {
 
 /// Attaches signatures by Alice for what becomes of the true claims by `change`.
 fn attach(environment: &Environment, change: impl FnOnce(&mut Vec<Claim>)) {
-    let report = environment.run([
+    attach_by(environment, Profile::default(), change);
+}
+
+/// As [`attach`], of claims by another profile.
+pub(crate) fn attach_by(
+    environment: &Environment,
+    profile: Profile,
+    change: impl FnOnce(&mut Vec<Claim>),
+) {
+    let ran = environment.run([
         "sign",
         "oci:image:v1",
         "--key",
         "alice.key",
+        "--profile",
+        profile.name(),
         "--dry-run",
         "--output",
         "json",
     ]);
-    let report = report.json();
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let reference = format!("oci:{}:v1", environment.path("image").display());
     let reference: Reference = reference.parse().unwrap();
     let place: Box<dyn Place> = place::open(&reference, &Network::default()).unwrap();

@@ -89,7 +89,7 @@ impl Host {
         let mut machine = Vm::new(kernel)
             .certificate(certificate)
             .directory_disk(self.path("images"))
-            .empty_disk(512)
+            .empty_disk(1024)
             .program(env!("CARGO_BIN_EXE_osguard"))
             .program(Tree::program()?)
             .time_limit(std::time::Duration::from_secs(240));

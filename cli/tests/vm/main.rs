@@ -32,6 +32,8 @@ fn runs_what_is_signed_and_nothing_else(kernel: Kernel) {
 
 fn run(kernel: Kernel) -> osguard_testkit::Result<(Host, Outcome)> {
     let host = Host::with_real_image()?;
+    let index = ["--profile", "containerd-index-v1"];
+    host.osguard(&[&["sign", "oci:images:real", "--key", "trusted.key"], &index[..]].concat());
     let outcome = host.machine(kernel)?.script(script::ENFORCE).run()?;
     Ok((host, outcome))
 }
@@ -39,17 +41,20 @@ fn run(kernel: Kernel) -> osguard_testkit::Result<(Host, Outcome)> {
 /// Names, types, modes, owners, times, xattrs and contents, against GNU tar and the rules for
 /// whiteouts.
 fn the_tree_is_that_of_the_archives(host: &Host, outcome: &Outcome) {
-    succeeded(outcome, "mount");
-    succeeded(outcome, "tree");
     let expected = Tree::of(host.tree()).expect("the tree that GNU tar unpacked");
-    let found = Tree::parse(&outcome.step("tree").stdout).expect("the tree in the machine");
     assert!(expected.paths().count() > 3000, "the image is a real one");
-    assert_eq!(expected.differences(&found), Vec::<String>::new());
+    for (mount, tree) in [("mount", "tree"), ("mount-index", "tree-index")] {
+        succeeded(outcome, mount);
+        succeeded(outcome, tree);
+        let found = Tree::parse(&outcome.step(tree).stdout).expect("the tree in the machine");
+        assert_eq!(expected.differences(&found), Vec::<String>::new(), "{tree}");
+    }
 }
 
 fn signed_code_runs(outcome: &Outcome) {
     for (step, output) in [
         ("run-through-overlay", "Hello, world!"),
+        ("run-from-index", "Hello, world!"),
         ("run-from-layer", "from the layer"),
         ("run-before-copy-up", "still signed"),
     ] {
@@ -93,7 +98,7 @@ fn policies_only_move_forward(outcome: &Outcome) {
 }
 
 fn nothing_is_left(outcome: &Outcome) {
-    for step in ["unmount", "unmount-unsigned", "unmount-writable"] {
+    for step in ["unmount", "unmount-index", "unmount-unsigned", "unmount-writable"] {
         succeeded(outcome, step);
     }
     assert_eq!(outcome.step("left").stdout_text(), "", "mounts, verity and loop devices are gone");

@@ -5,7 +5,7 @@
 /// The initramfs holds osguard and busybox and is allowed as `boot_verified`. The images lie on
 /// `/dev/vda`, the node's store on `/dev/vdb`.
 pub(crate) const ENFORCE: &str = r#"
-mkdir -p /images /node /mnt /unsigned /writable
+mkdir -p /images /node /mnt /index /unsigned /writable
 mount -t ext4 -o ro /dev/vda /images
 mount -t ext4 /dev/vdb /node
 export OSGUARD_STORE=/node/store
@@ -13,6 +13,8 @@ export OSGUARD_STORE=/node/store
 step mount osguard node mount oci:/images:real /mnt
 step list osguard node list
 step tree osguard-tree /mnt
+step mount-index osguard node mount oci:/images:real /index --profile containerd-index-v1
+step tree-index osguard-tree /index
 step refuse-unsigned-mount osguard node mount oci:/images:unsigned /unsigned
 step mount-unsigned osguard node mount oci:/images:unsigned /unsigned --allow-unsigned
 mkdir /node/upper /node/work
@@ -24,6 +26,7 @@ step deploy-older osguard policy deploy /policies/1.p7b
 step deploy-foreign osguard policy deploy /policies/foreign.p7b
 
 step run-through-overlay chroot /mnt /usr/bin/hello
+step run-from-index chroot /index /usr/bin/hello
 for layer in /run/osguard/layers/*; do
     [ -x "$layer/usr/bin/busybox" ] && break
 done
@@ -39,6 +42,7 @@ chmod 700 /writable/usr/bin/busybox
 step deny-copied-up /writable/usr/bin/busybox echo never
 
 step unmount osguard node unmount /mnt
+step unmount-index osguard node unmount /index
 step unmount-unsigned osguard node unmount /unsigned
 step unmount-writable osguard node unmount /writable
 step left sh -c 'ls /sys/block | grep ^dm-; grep -l . /sys/block/loop*/loop/backing_file; grep -E "erofs|overlay|osguard" /proc/mounts'

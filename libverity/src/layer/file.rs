@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-use super::{MAX_ARCHIVE_BYTES, Profile};
+use super::hash_offset::hash_offset_behind_archive;
+use super::{MAX_ARCHIVE_BYTES, Mode};
 use crate::erofs::{ImageSource, ReadError, Reader, SourceRange};
 use crate::verity::{
     GeometryError, HashArea, HashTree, Header, Parameters, Superblock, SuperblockError, TreeBuilder,
@@ -16,13 +17,15 @@ use crate::verity::{
 /// let finished = libverity::erofs::Writer::new().finish(&mut |_: u64, _: &[u8]| Ok(()))?;
 /// let file = LayerFile::open(finished.superblock_block([0x11; 16]))?;
 /// assert_eq!(file.hash_offset_bytes(), 4096);
-/// let tree = file.hash_tree(&mut file.data())?;
+/// let tree = file.hash_tree(&mut file.data()?)?;
 /// assert!(matches!(file.check_hash_area(&tree), Err(HashAreaFault::Absent)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct LayerFile<S> {
     image: Reader<S>,
+    mode: Mode,
+    hash_offset_bytes: u64,
 }
 
 impl<S: ImageSource> LayerFile<S> {
@@ -32,12 +35,31 @@ impl<S: ImageSource> LayerFile<S> {
     ///
     /// Fails if there is no image, or none that a profile makes.
     pub fn open(source: S) -> Result<Self, LayerFileError> {
-        let image = Reader::open(source)?;
-        let size_bytes = image.facts().size_bytes();
-        if size_bytes > MAX_ARCHIVE_BYTES {
-            return Err(LayerFileError::TooLarge { size_bytes });
+        let mode = match Reader::open(&source) {
+            Ok(_) => Mode::Full,
+            Err(ReadError::ExtraDevices { count: 1 }) => Mode::Index,
+            Err(error) => return Err(error.into()),
+        };
+        let image = match mode {
+            Mode::Full => Reader::open(source),
+            Mode::Index => Reader::open_index(source),
+        }?;
+        let facts = image.facts();
+        let hash_offset_bytes = match facts.archive_blocks {
+            None => {
+                let block_bytes = mode.verity_parameters().hash_block_size.bytes();
+                facts.size_bytes().next_multiple_of(block_bytes.into())
+            }
+            Some(blocks) => {
+                let end_bytes = facts.size_bytes() + blocks * u64::from(facts.block_bytes);
+                hash_offset_behind_archive(image.source(), end_bytes)
+                    .map_err(|source| LayerFileError::Read { source })?
+            }
+        };
+        if hash_offset_bytes > MAX_ARCHIVE_BYTES {
+            return Err(LayerFileError::TooLarge { size_bytes: hash_offset_bytes });
         }
-        Ok(Self { image })
+        Ok(Self { image, mode, hash_offset_bytes })
     }
 
     /// Returns the image.
@@ -45,26 +67,36 @@ impl<S: ImageSource> LayerFile<S> {
         &self.image
     }
 
-    /// Returns where the hash area starts, or would: at the first block of 4096 bytes behind the
-    /// image.
+    /// Returns how the image holds the content of files.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Returns where the hash area starts, or would: at the first block behind the image, or behind
+    /// the archive that it points into.
     pub fn hash_offset_bytes(&self) -> u64 {
-        let block_bytes = Profile::verity_parameters().hash_block_size.bytes();
-        self.image.facts().size_bytes().next_multiple_of(block_bytes.into())
+        self.hash_offset_bytes
     }
 
     /// Returns everything that the hash tree covers.
-    pub fn data(&self) -> SourceRange<&S> {
-        SourceRange::new(self.image.source(), 0..self.image.facts().size_bytes())
+    ///
+    /// # Errors
+    ///
+    /// Fails if the size of the file cannot be found out.
+    pub fn data(&self) -> Result<SourceRange<&S>, LayerFileError> {
+        let source = self.image.source();
+        let size_bytes = source.size_bytes().map_err(|source| LayerFileError::Read { source })?;
+        Ok(SourceRange::new(source, 0..self.hash_offset_bytes.min(size_bytes)))
     }
 
     /// Works out the hash tree of `data`, which is [`data`](Self::data), with the parameters of the
-    /// profiles.
+    /// profiles of its mode.
     ///
     /// # Errors
     ///
     /// Fails if `data` cannot be read, or the image has no block.
     pub fn hash_tree(&self, data: &mut impl Read) -> Result<HashTree, LayerFileError> {
-        let mut tree = TreeBuilder::new(&Profile::verity_parameters());
+        let mut tree = TreeBuilder::new(&self.mode.verity_parameters());
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match data.read(&mut buffer) {
@@ -271,27 +303,21 @@ const READ_BYTES: usize = 128 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::{ExpectedLayer, ImageFile, convert};
+    use crate::layer::{ExpectedLayer, ImageFile, Profile, convert};
+    use crate::tar::test_archive::TestArchive;
 
     /// Returns a whole layer file of three data blocks, and where its hash area starts.
     fn layer_file() -> (Vec<u8>, usize) {
-        let mut header = [0; 512];
-        header[..4].copy_from_slice(b"file");
-        header[100..107].copy_from_slice(b"0000644");
-        header[108..115].copy_from_slice(b"0000000");
-        header[116..123].copy_from_slice(b"0000000");
-        header[124..135].copy_from_slice(b"00000010000");
-        header[136..147].copy_from_slice(b"00000000000");
-        header[148..156].fill(b' ');
-        header[156] = b'0';
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        let sum: u32 = header.iter().copied().map(u32::from).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        let archive = [&header[..], &[b'x'; 4096], &[0; 1024]].concat();
+        layer_file_of(Profile::ContainerdFullV1, 0)
+    }
+
+    /// Returns a whole layer file of an archive with zeros behind its end, likewise.
+    fn layer_file_of(profile: Profile, padding_bytes: usize) -> (Vec<u8>, usize) {
+        let archive = TestArchive::default().file("file", &[b'x'; 4096]).ended();
+        let archive = [archive, vec![0; padding_bytes]].concat();
         let file = tempfile::tempfile().unwrap();
-        let mut sink = ImageFile::new(&file).unwrap();
-        let profiles = [Profile::ContainerdFullV1];
-        convert(&archive[..], &ExpectedLayer::default(), &profiles, &mut sink).unwrap();
+        let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
+        convert(&archive[..], &ExpectedLayer::default(), &[profile], &mut sink).unwrap();
         let mut bytes = vec![0; ImageSource::size_bytes(&file).unwrap() as usize];
         file.read_at(0, &mut bytes).unwrap();
         let hash_offset = LayerFile::open(&bytes).unwrap().hash_offset_bytes() as usize;
@@ -300,7 +326,7 @@ mod tests {
 
     fn fault(bytes: &[u8]) -> HashAreaFault {
         let file = LayerFile::open(bytes).unwrap();
-        let tree = file.hash_tree(&mut file.data()).unwrap();
+        let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
         file.check_hash_area(&tree).unwrap_err()
     }
 
@@ -309,10 +335,36 @@ mod tests {
         let (bytes, hash_offset) = layer_file();
         assert_eq!((hash_offset, bytes.len()), (2 * 4096, 4 * 4096));
         let file = LayerFile::open(&bytes).unwrap();
-        let tree = file.hash_tree(&mut file.data()).unwrap();
+        let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
         file.check_hash_area(&tree).unwrap();
         file.image().check().unwrap();
         assert_eq!(file.superblock().unwrap().uuid, file.image().facts().uuid);
+    }
+
+    #[test]
+    fn a_hash_area_behind_an_archive_is_found_whatever_its_padding() {
+        for padding_bytes in [0, 512, 10_240, 12_345] {
+            let (bytes, start) = layer_file_of(Profile::ContainerdIndexV1, padding_bytes);
+            let file = LayerFile::open(&bytes).unwrap();
+            let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
+            file.check_hash_area(&tree).unwrap();
+            assert_eq!(file.image().check().unwrap().content_bytes, 4096);
+            for length in [start + 511, start + 512, start + 513, bytes.len() - 1] {
+                let fault = fault(&bytes[..length]);
+                assert!(matches!(fault, HashAreaFault::TooShort { .. }), "{length}: {fault:?}");
+            }
+            let longer = [&bytes[..], b"x"].concat();
+            assert!(matches!(fault(&longer), HashAreaFault::Trailing { trailing_bytes: 1 }));
+            assert!(matches!(fault(&bytes[..start]), HashAreaFault::Absent));
+            for place in [start - 1, start - 512, bytes.len() - 1] {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 1;
+                assert!(matches!(fault(&bytes), HashAreaFault::Tree { .. }), "{place}");
+            }
+            let end = start - padding_bytes.next_multiple_of(512);
+            let error = LayerFile::open(&bytes[..end - 1]).unwrap_err();
+            assert!(matches!(error, LayerFileError::Image(_)), "{error:?}");
+        }
     }
 
     #[test]

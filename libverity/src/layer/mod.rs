@@ -5,20 +5,33 @@
 //! an image, and leaves of a hash tree. At the end stand the layer digest, the diffID and, for
 //! every [`Profile`], the root hash.
 //!
+//! ```text
+//! blob → inflate → archive ┬─ members ┬→ full image ──────┬→ blocks, leaf digests → hash tree
+//!                          │          └→ index image ─────┤
+//!                          └─ bytes ──→ digests of blocks ┘
+//! ```
+//!
 //! A [`LayerFile`] is what comes out, read again.
 //!
-//! Nothing of a layer is kept but its names and 32 bytes for every 4096 of the image: a layer of 2
-//! GiB takes less than 64 MiB of memory, and up to 128 MiB more where it is compressed by zstd
-//! with a large window.
+//! Nothing of a layer is kept but its names, for each [`Mode`], and 32 bytes for every block: a
+//! layer of 2 GiB takes less than 64 MiB of memory in full mode, with its blocks of 4096 bytes, and
+//! 192 MiB in index mode, with its blocks of 512; and up to 128 MiB more where it is compressed by
+//! zstd with a large window.
 
+mod built_image;
 mod compression;
 mod convert;
 mod digest_reader;
 mod error;
 mod expected;
 mod file;
+mod full_image;
+mod hash_offset;
 mod image_sink;
+mod images;
+mod index_image;
 mod profile;
+mod side_file;
 
 pub use compression::Compression;
 pub use convert::{ConvertedLayer, ProfileImage, convert};
@@ -26,11 +39,15 @@ pub use error::LayerError;
 pub use expected::ExpectedLayer;
 pub use file::{HashAreaFault, LayerFile, LayerFileError};
 pub use image_sink::{Discard, ImageFile, ImageSink};
-pub use profile::{Profile, UnknownProfile};
+pub use profile::{Mode, Profile, UnknownProfile};
+pub use side_file::SideFile;
 
 /// Is how long the archive in a layer may be: 1 TiB, far above any layer and as far below what a
 /// blob of the same size in zeros would inflate to.
 pub const MAX_ARCHIVE_BYTES: u64 = 1 << 40;
+/// Is how long the archive in a layer may be where an image points into it: 32 GiB, whose blocks of
+/// 512 bytes have digests of 2 GiB.
+pub const MAX_INDEXED_ARCHIVE_BYTES: u64 = 32 << 30;
 /// Is the largest window of a zstd frame: 2^27 bytes (128 MiB), what `zstd` itself takes without
 /// `--long`.
 pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;

@@ -1,26 +1,72 @@
-//! Root hashes that never change: those of mkfs.erofs 1.9.4 and veritysetup.
+//! Layer files that never change: those of mkfs.erofs 1.9.4 and veritysetup.
 //!
-//! testdata/layer/golden.py prints them.
+//! testdata/layer/golden.py prints what is expected of them.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use libverity::layer::{Discard, ExpectedLayer, Profile, convert};
+use libverity::digest::Digest;
+use libverity::erofs::ErofsError;
+use libverity::layer::{Discard, ExpectedLayer, ImageFile, LayerError, Mode, Profile, convert};
 
 #[test]
-fn profiles_keep_their_root_hashes() {
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
-    let table = fs::read_to_string(testdata.join("layer/root-hashes.txt")).unwrap();
+fn profiles_keep_their_bytes() {
+    let table = table();
     for line in table.lines() {
-        let [layer, profile, uuid, size, root_hash] =
+        let [layer, profile, uuid, hash_offset, root_hash, sum] =
             line.split(' ').collect::<Vec<_>>().try_into().unwrap();
-        let blob = File::open(testdata.join("erofs").join(layer)).unwrap();
         let profile: Profile = profile.parse().unwrap();
-        let converted = convert(blob, &ExpectedLayer::default(), &[profile], &mut Discard).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut sink = ImageFile::new(file.as_file(), &std::env::temp_dir()).unwrap();
+        let blob = File::open(blob(layer)).unwrap();
+        let converted = convert(blob, &ExpectedLayer::default(), &[profile], &mut sink).unwrap();
         let [image] = &converted.images[..] else { panic!("{line}") };
         assert_eq!(image.uuid.to_string(), uuid, "{line}");
-        assert_eq!(converted.image_size_bytes.to_string(), size, "{line}");
+        assert_eq!(image.image_size_bytes.to_string(), hash_offset, "{line}");
         assert_eq!(image.root_hash.to_string(), root_hash, "{line}");
+        assert_eq!(Digest::of(&fs::read(file.path()).unwrap()).hex(), sum, "{line}");
     }
-    assert_eq!(table.lines().count(), 14 * Profile::ALL.len());
+    let of_mode = |mode| Profile::ALL.iter().filter(|profile| profile.mode() == mode).count();
+    assert_eq!(table.lines().count(), 14 * of_mode(Mode::Full) + 15 * of_mode(Mode::Index));
+}
+
+#[test]
+fn one_pass_gives_what_each_profile_gives_alone() {
+    let table = table();
+    let layers = table.lines().filter(|line| line.contains(" containerd-full-v1 "));
+    for layer in layers.map(|line| line.split(' ').next().unwrap()) {
+        let blob = File::open(blob(layer)).unwrap();
+        let all = &Profile::ALL;
+        let converted = convert(blob, &ExpectedLayer::default(), all, &mut Discard).unwrap();
+        for image in converted.images {
+            let expected = format!(
+                "{layer} {} {} {} {} ",
+                image.profile, image.uuid, image.image_size_bytes, image.root_hash
+            );
+            assert!(table.contains(&expected), "{expected}");
+        }
+    }
+}
+
+/// Here mkfs.erofs gives inodes numbers that no kernel finds them by.
+#[test]
+fn the_one_vector_without_a_full_image_is_refused() {
+    let blob = File::open(blob("g12_bigroot.tar.zst")).unwrap();
+    let profiles = [Profile::ContainerdFullV1];
+    let error = convert(blob, &ExpectedLayer::default(), &profiles, &mut Discard).unwrap_err();
+    let LayerError::Erofs { source: ErofsError::InodesBeforeMetadata { .. } } = error else {
+        panic!("{error:?}")
+    };
+}
+
+fn table() -> String {
+    fs::read_to_string(testdata().join("layer/root-hashes.txt")).unwrap()
+}
+
+fn blob(layer: &str) -> PathBuf {
+    testdata().join("erofs").join(layer)
+}
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
 }

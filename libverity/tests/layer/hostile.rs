@@ -223,7 +223,7 @@ fn a_second_archive_behind_the_first_says_nothing() {
 /// Converts, and has the reader of images check what came out.
 fn converted(blob: &[u8]) -> Result<ConvertedLayer, LayerError> {
     let file = tempfile::tempfile().unwrap();
-    let mut sink = ImageFile::new(&file).unwrap();
+    let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
     let profiles = [Profile::ContainerdFullV1];
     let layer = convert(blob, &ExpectedLayer::default(), &profiles, &mut sink)?;
     let checked = Reader::open(&file).unwrap().check().unwrap();

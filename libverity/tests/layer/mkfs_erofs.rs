@@ -56,6 +56,11 @@ fn compare_with_mkfs(archives: &impl Strategy<Value = Vec<u8>>) -> Option<Outcom
         match image_of_layer(&archive) {
             Ok((ours, divergences)) => {
                 prop_assert!(theirs(ErofsUtils::V1_9).as_ref() == Some(&ours), "1.9 differs");
+                // Index images have random archives of their own in the tests of the writer.
+                if counts.alike.is_multiple_of(4) {
+                    let index = index_of_mkfs(directory.path(), &archive);
+                    prop_assert!(index_of_layer(&archive) == index, "1.9 has another index");
+                }
                 counts.alike += 1;
                 if divergences.is_empty() {
                     prop_assert!(theirs(ErofsUtils::V1_8).as_ref() == Some(&ours), "1.8 differs");
@@ -100,12 +105,23 @@ fn is_refused_here(error: &LayerError) -> bool {
 /// Makes the image of a layer, and says where erofs-utils 1.8 makes another.
 fn image_of_layer(blob: &[u8]) -> Result<(Vec<u8>, Divergences), LayerError> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let mut sink = ImageFile::new(file.as_file()).unwrap();
+    let mut sink = ImageFile::new(file.as_file(), &std::env::temp_dir()).unwrap();
     let profiles = [Profile::ContainerdFullV1];
     let layer = convert(blob, &ExpectedLayer::default(), &profiles, &mut sink)?;
     let mut image = fs::read(file.path()).unwrap();
-    image.truncate(usize::try_from(layer.image_size_bytes).unwrap());
+    image.truncate(usize::try_from(layer.images[0].image_size_bytes).unwrap());
     Ok((image, layer.divergences))
+}
+
+/// Makes the image that points into `archive`, with the archive behind it.
+fn index_of_layer(archive: &[u8]) -> Option<Vec<u8>> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut sink = ImageFile::new(file.as_file(), &std::env::temp_dir()).unwrap();
+    let profiles = [Profile::ContainerdIndexV1];
+    let layer = convert(archive, &ExpectedLayer::default(), &profiles, &mut sink).ok()?;
+    let mut image = fs::read(file.path()).unwrap();
+    image.truncate(usize::try_from(layer.images[0].image_size_bytes).unwrap());
+    Some(image)
 }
 
 /// Makes an image by mkfs.erofs; `None` where it fails.
@@ -113,6 +129,16 @@ fn image_of_mkfs(version: ErofsUtils, directory: &Path, archive: &[u8]) -> Optio
     let digest = Digest::of(archive);
     let uuid = Profile::ContainerdFullV1.uuid(digest, digest);
     mkfs(version, directory, archive, &["--tar=f", "-Enoinline_data"], uuid)
+}
+
+/// Makes an image that points into `archive` by mkfs.erofs, and puts the archive behind it.
+fn index_of_mkfs(directory: &Path, archive: &[u8]) -> Option<Vec<u8>> {
+    let digest = Digest::of(archive);
+    let uuid = Profile::ContainerdIndexV1.uuid(digest, digest);
+    let mut image = mkfs(ErofsUtils::V1_9, directory, archive, &["--tar=i"], uuid)?;
+    image.extend_from_slice(archive);
+    image.resize(image.len().next_multiple_of(512), 0);
+    Some(image)
 }
 
 /// Makes an image by mkfs.erofs with some of the options that a profile stands for.

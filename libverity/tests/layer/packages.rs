@@ -83,12 +83,12 @@ fn compare(name: &str, blob: &[u8], archive: &[u8], is_whole: bool) -> Option<Ou
 
     let file = fs::File::options().create_new(true).read(true).write(true).open(at("full"));
     let file = file.unwrap();
-    let mut sink = ImageFile::new(&file).unwrap();
+    let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
     let profiles = [Profile::ContainerdFullV1];
     let layer = convert(blob, &ExpectedLayer::default(), &profiles, &mut sink).unwrap();
     let uuid = layer.images[0].uuid;
     let mut full = fs::read(at("full")).unwrap();
-    full.truncate(layer.image_size_bytes as usize);
+    full.truncate(layer.images[0].image_size_bytes as usize);
     let mut index = index_image(archive, uuid.into_bytes());
 
     let theirs = |version, options: &[&str]| {

@@ -15,6 +15,7 @@ use osguard_hook::token::Token;
 use osguard_registry::reference::{Reference, RegistryReference};
 use zeroize::Zeroizing;
 
+use crate::conversion::warn_of_profiles;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::log::LogArguments;
@@ -94,6 +95,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let mut profiles = arguments.profile.clone();
     profiles.sort();
     profiles.dedup();
+    warn_of_profiles(&profiles, output);
     let signer = arguments.signing.signer()?;
     let registry = &arguments.registry.registry;
     let reference = Reference::Registry(arguments.registry.clone());

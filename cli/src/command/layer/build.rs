@@ -87,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
 
     let unwritable = |error| Failure::writing(&arguments.image, error);
     let image = NewFile::create(&arguments.image).map_err(unwritable)?;
-    let mut sink = ImageFile::new(image.file()).map_err(unwritable)?;
+    let mut sink = ImageFile::new(image.file(), image.directory()).map_err(unwritable)?;
     let converted = convert(layer, &expected, &[arguments.profile], &mut sink).map_err(
         |error| match error {
             LayerError::Write { source } => unwritable(source),
@@ -108,7 +108,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
             compression: converted.compression.to_string(),
             layer_size_bytes: converted.layer_size_bytes,
             archive_size_bytes: converted.archive_size_bytes,
-            image_size_bytes: converted.image_size_bytes,
+            image_size_bytes: built.image_size_bytes,
             members: converted.members,
             inodes: converted.inodes,
         })?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use libverity::digest::RootHash;
-use libverity::layer::{HashAreaFault, LayerFile, LayerFileError};
+use libverity::layer::{HashAreaFault, LayerFile, LayerFileError, Mode};
 use libverity::verity::Superblock;
 use serde::Serialize;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct InspectReport<'a> {
     image: PathBuf,
+    mode: &'static str,
     uuid: Uuid,
     block_size_bytes: u32,
     hash_offset_bytes: u64,
@@ -85,6 +86,7 @@ impl Report for InspectReport<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "Image:         {}", self.image.display())?;
         writeln!(out, "Root hash:     {}", self.root_hash)?;
+        writeln!(out, "Mode:          {}", self.mode)?;
         writeln!(out, "UUID:          {}", self.uuid)?;
         writeln!(out, "Block size:    {} bytes", self.block_size_bytes)?;
         writeln!(out, "Hash offset:   {} bytes, {} files", self.hash_offset_bytes, self.inodes)?;
@@ -134,7 +136,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let layer = LayerFile::open(file).map_err(failed)?;
     let facts = layer.image().facts();
     let label = path.display().to_string();
-    let mut data = output.progress().reading(&label, facts.size_bytes(), layer.data());
+    let mut data =
+        output.progress().reading(&label, layer.hash_offset_bytes(), layer.data().map_err(failed)?);
     let tree = layer.hash_tree(&mut data).map_err(failed)?;
 
     let checked = layer.image().check();
@@ -144,6 +147,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let hash_area = layer.check_hash_area(&tree);
     let report = InspectReport {
         image: path.clone(),
+        mode: mode_name(layer.mode()),
         uuid: facts.uuid,
         block_size_bytes: facts.block_bytes,
         hash_offset_bytes: layer.hash_offset_bytes(),
@@ -166,6 +170,13 @@ fn verdict(report: &InspectReport<'_>) -> Result<ExitStatus, Failure> {
     match &report.hash_area.fault {
         Some(fault) => Err(Failure::new(ExitStatus::ContentDiffers, fault)),
         None => Ok(ExitStatus::Done),
+    }
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Full => "full",
+        Mode::Index => "index",
     }
 }
 

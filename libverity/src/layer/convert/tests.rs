@@ -1,12 +1,14 @@
 //! Whole layers, good and bad; other tests compare with mkfs.erofs and veritysetup.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::layer::{Discard, ImageFile};
+use crate::layer::ImageFile;
 use crate::tar::test_archive::{HeaderBlock, TestArchive};
 use crate::tar::{DivergenceKind, Refusal, TarError};
-use crate::verity::Superblock;
+use crate::verity::{Superblock, TreeBuilder};
 
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
@@ -64,26 +66,56 @@ fn a_layer_is_described_by_what_streamed_by() {
 #[test]
 fn the_image_and_its_hash_area_verify_from_the_file() {
     let blob = gzip(&archive());
-    let file = tempfile::tempfile().unwrap();
-    let mut sink = ImageFile::new(&file).unwrap();
-    let layer = convert(&blob[..], &expected(&blob), &Profile::ALL, &mut sink).unwrap();
+    for first in [Profile::ContainerdFullV1, Profile::OsguardCiV1] {
+        let mut profiles = Profile::ALL.to_vec();
+        profiles.sort_by_key(|profile| *profile != first);
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
+        let layer = convert(&blob[..], &expected(&blob), &profiles, &mut sink).unwrap();
 
-    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    let (image, hash_area) = bytes.split_at(usize::try_from(layer.image_size_bytes).unwrap());
-    let mut builder = TreeBuilder::new(&Profile::verity_parameters());
-    builder.update(image);
-    let tree = builder.finish().unwrap();
-    assert_eq!(*tree.root_hash(), layer.images[0].root_hash);
-    let mut tree_bytes = Vec::new();
-    tree.write_to(&mut tree_bytes).unwrap();
-    assert!(hash_area.ends_with(&tree_bytes));
-    let superblock = Superblock {
-        uuid: layer.images[0].uuid,
-        parameters: Profile::verity_parameters(),
-        data_blocks: layer.image_size_bytes / 4096,
-    };
-    assert!(hash_area.starts_with(&superblock.to_bytes()));
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let hash_offset_bytes = layer.images[0].image_size_bytes;
+        let (image, hash_area) = bytes.split_at(usize::try_from(hash_offset_bytes).unwrap());
+        let parameters = first.verity_parameters();
+        let mut builder = TreeBuilder::new(&parameters);
+        builder.update(image);
+        let tree = builder.finish().unwrap();
+        assert_eq!(*tree.root_hash(), layer.images[0].root_hash);
+        let mut tree_bytes = Vec::new();
+        tree.write_to(&mut tree_bytes).unwrap();
+        assert!(hash_area.ends_with(&tree_bytes));
+        let superblock = Superblock {
+            uuid: layer.images[0].uuid,
+            data_blocks: hash_offset_bytes / u64::from(parameters.data_block_size.bytes()),
+            parameters,
+        };
+        assert!(hash_area.starts_with(&superblock.to_bytes()));
+    }
+}
+
+#[test]
+fn an_archive_of_any_length_lies_behind_its_index() {
+    for junk_bytes in [0, 1, 511, 512, 10_000] {
+        let archive = [archive(), vec![b'j'; junk_bytes]].concat();
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
+        let profiles = [Profile::OsguardCiV1];
+        let layer = convert(&archive[..], &ExpectedLayer::default(), &profiles, &mut sink).unwrap();
+        let hash_offset_bytes = layer.images[0].image_size_bytes;
+        let mut behind = vec![0; archive.len().next_multiple_of(512)];
+        let start = hash_offset_bytes - behind.len() as u64;
+        file.read_exact_at(&mut behind, start).unwrap();
+        assert!(behind.starts_with(&archive), "{junk_bytes}");
+        assert!(behind[archive.len()..].iter().all(|&byte| byte == 0));
+
+        let opened = crate::layer::LayerFile::open(file).unwrap();
+        assert_eq!(opened.hash_offset_bytes(), hash_offset_bytes, "{junk_bytes}");
+        let tree = opened.hash_tree(&mut opened.data().unwrap()).unwrap();
+        assert_eq!(*tree.root_hash(), layer.images[0].root_hash);
+        opened.check_hash_area(&tree).unwrap();
+        opened.image().check().unwrap();
+    }
 }
 
 #[test]
@@ -94,7 +126,9 @@ fn profiles_together_are_what_each_is_alone() {
         let alone = convert(&blob[..], &expected(&blob), &[profile], &mut Discard).unwrap();
         assert_eq!(alone.images, [together.images[index].clone()]);
     }
-    assert_ne!(together.images[0].root_hash, together.images[1].root_hash);
+    let root_hashes: BTreeSet<_> =
+        together.images.iter().map(|image| image.root_hash.to_string()).collect();
+    assert_eq!(root_hashes.len(), Profile::ALL.len());
     let none = convert(&blob[..], &expected(&blob), &[], &mut Discard).unwrap();
     assert_eq!(none.images, []);
 }
@@ -110,6 +144,8 @@ fn the_diff_id_profile_outlives_another_compression() {
         assert_eq!(layer.diff_id, layers[0].diff_id);
         assert_ne!(layer.images[0].root_hash, layers[0].images[0].root_hash);
         assert_eq!(layer.images[1], layers[0].images[1]);
+        assert_ne!(layer.images[2].root_hash, layers[0].images[2].root_hash);
+        assert_eq!(layer.images[3], layers[0].images[3], "its UUID is always the same");
     }
 }
 
@@ -256,6 +292,14 @@ fn a_blob_that_cannot_be_read_keeps_its_reason() {
 fn a_sink_that_fails_is_told_from_a_bad_layer() {
     struct Full(u64);
     impl ImageSink for Full {
+        fn take_archive(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn place_archive(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
         fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
             if offset_bytes + bytes.len() as u64 > self.0 {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -269,12 +313,40 @@ fn a_sink_that_fails_is_told_from_a_bad_layer() {
     }
     let blob = gzip(&archive());
     let layer = converted(&blob, &expected(&blob)).unwrap();
-    for room_bytes in [4096, layer.image_size_bytes - 1, layer.image_size_bytes] {
+    let size_bytes = layer.images[0].image_size_bytes;
+    for room_bytes in [4096, size_bytes - 1, size_bytes] {
         let sink = &mut Full(room_bytes);
         let error = convert(&blob[..], &expected(&blob), &Profile::ALL, sink).unwrap_err();
         let LayerError::Write { source } = error else { panic!("{error:?}") };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     }
+}
+
+#[test]
+fn an_archive_that_cannot_be_kept_is_told_from_a_bad_layer() {
+    struct Full;
+    impl ImageSink for Full {
+        fn take_archive(&mut self, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn place_archive(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finish(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let blob = gzip(&archive());
+    let profiles = [Profile::ContainerdIndexV1];
+    let error = convert(&blob[..], &expected(&blob), &profiles, &mut Full).unwrap_err();
+    let LayerError::Write { source } = error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::StorageFull);
 }
 
 #[test]
@@ -285,7 +357,9 @@ fn an_archive_beyond_the_limit_is_refused() {
     let archive = DigestReader::new(header.chain(io::repeat(0)), 1 << 20, |limit_bytes| {
         LayerError::TooLong { limit_bytes }
     });
-    let error = build_image(&mut TarReader::new(archive), &mut Discard).map(drop).unwrap_err();
+    let mut tar = TarReader::new(archive);
+    let error =
+        read_members(&mut tar, Some(&mut FullImage::new()), None, &mut Discard).unwrap_err();
     assert!(matches!(error, LayerError::TooLong { limit_bytes: 1_048_576 }));
 }
 

@@ -1,0 +1,103 @@
+//! Images that point into the archive behind them.
+//!
+//! ```text
+//! │ image: names, attributes, places │ archive, filled up to a block │ hash area │
+//! ```
+//!
+//! The image comes first and is known last. Its blocks are as long as those of the archive, so the
+//! digests of the archive's blocks are those of the hash tree, wherever the archive will lie.
+
+use std::io::{self, Read};
+
+use super::built_image::{BuiltImage, HashedBlocks, ImageLeaves};
+use super::{ImageSink, LayerError, Mode};
+use crate::erofs::IndexWriter;
+use crate::tar::Entry;
+use crate::verity::TreeBuilder;
+
+/// Turns members into an image that says where in the archive their content is.
+#[derive(Default)]
+pub(super) struct IndexImage {
+    writer: IndexWriter,
+}
+
+impl IndexImage {
+    /// Takes the next member, whose content begins `content_offset_bytes` behind the start of the
+    /// archive.
+    pub(super) fn add(
+        &mut self,
+        entry: &Entry,
+        content_offset_bytes: u64,
+    ) -> Result<(), LayerError> {
+        self.writer.add(entry, content_offset_bytes).map_err(LayerError::from_image)
+    }
+
+    /// Ends the image behind the last member, `archive_end_bytes` behind the start of the archive, and
+    /// puts the whole archive behind it.
+    pub(super) fn finish(
+        self,
+        archive_end_bytes: u64,
+        archive: ArchiveLeaves,
+        sink: &mut dyn ImageSink,
+    ) -> Result<BuiltImage, LayerError> {
+        let mut leaves = ImageLeaves::new(Mode::Index);
+        let mut blocks = HashedBlocks::new(sink, &mut leaves);
+        let image =
+            self.writer.finish(archive_end_bytes, &mut blocks).map_err(LayerError::from_image)?;
+        sink.place_archive(image.size_bytes()).map_err(|source| LayerError::Write { source })?;
+        let end_bytes = image.size_bytes() + archive.size_bytes;
+        let mut all = archive.builder;
+        all.prepend(leaves.finish(&image));
+        let tree = all.finish().expect("the image has its first block");
+        Ok(BuiltImage { image, tree, end_bytes })
+    }
+}
+
+/// Hashes the blocks of an archive while it streams by.
+pub(super) struct ArchiveLeaves {
+    builder: TreeBuilder,
+    size_bytes: u64,
+}
+
+impl ArchiveLeaves {
+    pub(super) fn new() -> Self {
+        Self { builder: TreeBuilder::new(&Mode::Index.verity_parameters()), size_bytes: 0 }
+    }
+
+    /// Takes the next bytes of the archive.
+    fn take(&mut self, bytes: &[u8]) {
+        self.builder.update(bytes);
+        self.size_bytes += bytes.len() as u64;
+    }
+}
+
+/// Passes an archive on to its reader, and on the way to what hashes its blocks and what keeps it.
+pub(super) struct ArchiveTap<'a, R> {
+    stream: R,
+    branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
+}
+
+impl<'a, R: Read> ArchiveTap<'a, R> {
+    pub(super) fn new(
+        stream: R,
+        branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
+    ) -> Self {
+        Self { stream, branch }
+    }
+
+    /// Returns the stream below.
+    pub(super) const fn stream(&mut self) -> &mut R {
+        &mut self.stream
+    }
+}
+
+impl<R: Read> Read for ArchiveTap<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        if let Some((leaves, sink)) = &mut self.branch {
+            leaves.take(&buffer[..read]);
+            sink.take_archive(&buffer[..read]).map_err(|source| LayerError::Write { source })?;
+        }
+        Ok(read)
+    }
+}
