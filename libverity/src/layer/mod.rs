@@ -22,6 +22,7 @@ mod built_image;
 mod compression;
 mod convert;
 mod digest_reader;
+mod directory;
 mod error;
 mod expected;
 mod file;
@@ -35,6 +36,7 @@ mod side_file;
 
 pub use compression::Compression;
 pub use convert::{ConvertedLayer, ProfileImage, convert};
+pub use directory::{DirectoryArchive, DirectoryError, DirectoryOptions, Times};
 pub use error::LayerError;
 pub use expected::ExpectedLayer;
 pub use file::{HashAreaFault, LayerFile, LayerFileError};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::number::{NotANumber, parse_octal, parse_octal_or_binary};
 use super::{BLOCK_BYTES, DeviceNumber, Refusal};
@@ -181,27 +181,38 @@ impl fmt::Display for Field {
 /// The block as it lies in the archive.
 #[derive(Clone, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
-struct RawHeader {
-    name: [u8; 100],
-    mode: [u8; 8],
-    uid: [u8; 8],
-    gid: [u8; 8],
-    size: [u8; 12],
-    mtime: [u8; 12],
+pub(super) struct RawHeader {
+    pub(super) name: [u8; 100],
+    pub(super) mode: [u8; 8],
+    pub(super) uid: [u8; 8],
+    pub(super) gid: [u8; 8],
+    pub(super) size: [u8; 12],
+    pub(super) mtime: [u8; 12],
     checksum: [u8; 8],
-    typeflag: u8,
-    link_name: [u8; 100],
+    pub(super) typeflag: u8,
+    pub(super) link_name: [u8; 100],
     magic: [u8; 6],
     version: [u8; 2],
     user_name: [u8; 32],
     group_name: [u8; 32],
-    device_major: [u8; 8],
-    device_minor: [u8; 8],
+    pub(super) device_major: [u8; 8],
+    pub(super) device_minor: [u8; 8],
     prefix: [u8; 155],
     padding: [u8; 12],
 }
 
 impl RawHeader {
+    /// Returns a header without anything but the magic.
+    pub(super) fn empty() -> Self {
+        Self { magic: *b"ustar\0", version: *b"00", ..Self::new_zeroed() }
+    }
+
+    /// Writes the checksum over all other fields.
+    pub(super) fn seal(&mut self) {
+        let [sum, _] = self.checksums();
+        self.checksum.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+
     /// Sums the bytes as unsigned numbers and, as some old writers did, as signed ones.
     fn checksums(&self) -> [i64; 2] {
         let mut sums = [8 * i64::from(b' '); 2];

@@ -27,6 +27,7 @@
 //! "Basic Tar Format"; erofs-utils 1.9.4, `lib/tar.c`.
 
 mod divergence;
+mod encode;
 mod entry;
 mod error;
 mod extensions;
@@ -39,12 +40,15 @@ mod reader;
 pub(crate) mod test_archive;
 
 pub use divergence::{Divergence, DivergenceKind, Divergences};
+pub use encode::{EncodeError, encode_member};
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp, Xattr};
 pub use error::{Refusal, TarError};
 pub use reader::TarReader;
 
 /// Is the size of a header, and what everything in an archive is padded to: 512 bytes.
 pub const BLOCK_BYTES: usize = 512;
+/// Is how many zeros end an archive: two blocks.
+pub const END_MARKER_BYTES: usize = 2 * BLOCK_BYTES;
 /// Is how long the payload of one `x` or `g` header may be: 1 MiB, enough for eight attributes of
 /// the largest size beside all other keywords.
 pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;

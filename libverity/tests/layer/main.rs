@@ -1,5 +1,6 @@
 //! Archives and layers against other programs' view of them.
 //!
+//! - `directories`: archives of directories beside those of GNU tar;
 //! - `golden`: root hashes that never change;
 //! - `hostile`: what nobody would make who means well;
 //! - `readers`: the members of an archive as GNU tar, libarchive and Python see them;
@@ -11,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod archives;
+mod directories;
 mod golden;
 mod hostile;
 mod mkfs_erofs;
