@@ -130,7 +130,6 @@ fn warns_of_what_nodes_may_see_differently() {
 fn only_archives_are_layers() {
     let environment = Environment::new();
     environment.write("text", b"This is no archive.\n".repeat(50).as_slice());
-    fs::create_dir(environment.path("directory")).unwrap();
     let build = |layer| environment.refused(["layer", "build", layer, "image"]);
     assert_snapshot!(build("text"), @r#"
     --- standard error ---
@@ -138,12 +137,6 @@ fn only_archives_are_layers() {
     Hint: A layer is a tar archive, plain or compressed with gzip or zstd.
     --- exit code 1 ---
     "#);
-    assert_snapshot!(build("directory"), @"
-    --- standard error ---
-    Error: cannot read directory: is a directory
-    Hint: `tar -C directory -c . | osguard layer build - IMAGE` makes an image of a directory.
-    --- exit code 1 ---
-    ");
     assert_snapshot!(build("nothing"), @"
     --- standard error ---
     Error: cannot read nothing: No such file or directory (os error 2)
@@ -198,6 +191,55 @@ fn a_truncated_layer_is_refused() {
     Error: layer.tar: cannot read the layer's archive: tar member "bin/program" at byte 512: the archive ends 436 bytes too early
     --- exit code 1 ---
     "#);
+}
+
+#[test]
+fn an_index_image_has_its_archive_behind_it() {
+    let environment = Environment::new();
+    let archive = tar("hello");
+    environment.write("layer.tar", &archive);
+    let build = ["layer", "build", "layer.tar", "image", "--profile", "containerd-index-v1"];
+    let ran = environment.run(build.iter().chain(&["--side-file", "--output", "json"]));
+    assert_snapshot!(ran.stderr, @"Warning: nodes that convert layers with erofs-utils 1.8 will compute another root hash for every layer by containerd-index-v1: they leave out the image's checksum");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let hash_offset = report["image_size_bytes"].as_u64().unwrap() as usize;
+    let image = fs::read(environment.path("image")).unwrap();
+    assert!(image[..hash_offset].ends_with(&archive));
+    assert!(image[hash_offset..].starts_with(b"verity\0\0"));
+    assert_eq!(
+        fs::read_to_string(environment.path("image.dmverity")).unwrap(),
+        format!(r#"{{"roothash":{},"hashoffset":{hash_offset}}}"#, report["root_hash"])
+    );
+
+    let root_hash = report["root_hash"].as_str().unwrap();
+    let verify = ["verity", "verify", "image", "image", root_hash, "--hash-offset"];
+    assert_eq!(environment.run(verify.iter().chain(&[&hash_offset.to_string()[..]])).done(), "");
+    let shown = environment.run(["layer", "inspect", "image", "--tree", "--output", "json"]).json();
+    for (field, built) in [
+        ("root_hash", "root_hash"),
+        ("uuid", "uuid"),
+        ("inodes", "inodes"),
+        ("hash_offset_bytes", "image_size_bytes"),
+    ] {
+        assert_eq!(shown[field], report[built], "{field}");
+    }
+    assert_eq!(shown["mode"], "index");
+    assert_eq!(shown["hash_area"]["state"], "whole");
+}
+
+/// containerd would take the root hash of an older image for that of the new one.
+#[test]
+fn the_side_file_is_there_with_the_image_or_not_at_all() {
+    let environment = Environment::new();
+    environment.write("layer.tar", &tar("hello"));
+    fs::create_dir(environment.path("image.dmverity")).unwrap();
+    let build = ["layer", "build", "layer.tar", "image", "--side-file"];
+    assert_snapshot!(environment.refused(build), @"
+    --- standard error ---
+    Error: cannot write image.dmverity: is a directory
+    --- exit code 1 ---
+    ");
+    assert!(!environment.path("image").exists());
 }
 
 /// An archive without members and without an end, as far as mkfs.erofs is concerned.

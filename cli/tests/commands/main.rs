@@ -5,6 +5,7 @@
 mod bad_input;
 mod copying;
 mod debians_registry;
+mod directories;
 mod environment;
 mod fixtures;
 mod help;

@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod source;
 mod tree;
 
 use clap::Subcommand;
