@@ -1,7 +1,7 @@
 //! How the archive in a layer is compressed.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -48,7 +48,7 @@ impl Compression {
     }
 
     /// Returns the compression by the first bytes of a blob.
-    fn of_first_bytes(bytes: &[u8]) -> Self {
+    pub(super) fn of_first_bytes(bytes: &[u8]) -> Self {
         match bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, and a skippable frame, as pzstd puts before the others.
@@ -72,20 +72,15 @@ impl fmt::Display for Compression {
 ///
 /// All members or frames are read, to the end of the blob. Errors are [`LayerError`]s within
 /// [`io::Error`]s.
-pub(super) struct Inflate<R: Read> {
-    decoder: Decoder<Peeked<R>>,
+pub(super) struct Inflate<B: BufRead> {
+    decoder: Decoder<B>,
     inflated_bytes: u64,
 }
 
-impl<R: Read> Inflate<R> {
-    /// Looks at the first bytes of `blob` for the compression.
-    pub(super) fn new(blob: R) -> io::Result<Self> {
-        let mut blob = BufReader::with_capacity(BLOB_BUFFER_BYTES, blob);
-        let mut first = Vec::with_capacity(MAGIC_BYTES);
-        Read::take(&mut blob, MAGIC_BYTES as u64).read_to_end(&mut first)?;
-        let compression = Compression::of_first_bytes(&first);
-        let blob = Cursor::new(first).chain(blob);
-        let decoder = match compression {
+impl<B: BufRead> Inflate<B> {
+    /// Looks at the first bytes of `blob`, as far as they are in its buffer, for the compression.
+    pub(super) fn new(mut blob: B) -> io::Result<Self> {
+        let decoder = match Compression::of_first_bytes(blob.fill_buf()?) {
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(blob))),
             Compression::Plain => Decoder::Plain(blob),
             Compression::Zstd => {
@@ -106,18 +101,26 @@ impl<R: Read> Inflate<R> {
         }
     }
 
-    /// Returns the blob, of which some bytes may wait in a buffer.
-    pub(super) fn blob(&mut self) -> &mut R {
-        let peeked = match &mut self.decoder {
+    /// Returns the blob, to be read behind what was inflated.
+    pub(super) fn blob(&mut self) -> &mut B {
+        match &mut self.decoder {
             Decoder::Gzip(decoder) => decoder.get_mut(),
             Decoder::Plain(blob) => blob,
             Decoder::Zstd(decoder) => decoder.get_mut(),
-        };
-        peeked.get_mut().1.get_mut()
+        }
+    }
+
+    /// Returns the blob.
+    pub(super) fn into_blob(self) -> B {
+        match self.decoder {
+            Decoder::Gzip(decoder) => decoder.into_inner(),
+            Decoder::Plain(blob) => blob,
+            Decoder::Zstd(decoder) => decoder.finish(),
+        }
     }
 }
 
-impl<R: Read> Read for Inflate<R> {
+impl<B: BufRead> Read for Inflate<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = match &mut self.decoder {
             Decoder::Gzip(decoder) => decoder.read(buffer),
@@ -149,13 +152,6 @@ enum Decoder<B: BufRead> {
     Zstd(zstd::Decoder<'static, B>),
 }
 
-/// A blob whose first bytes were looked at and put back.
-type Peeked<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
-
-/// Is what [`Compression::of_first_bytes`] looks at.
-const MAGIC_BYTES: usize = 4;
-/// Is how much of a blob is read at a time.
-const BLOB_BUFFER_BYTES: usize = 128 * 1024;
 const OCI_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 
@@ -236,7 +232,7 @@ mod tests {
         let content: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
         for blob in [gzip(&content), zstd(&content)] {
             let compression = Compression::of_first_bytes(&blob);
-            for length in MAGIC_BYTES..blob.len() {
+            for length in 4..blob.len() {
                 let error = inflated(&blob[..length]).unwrap_err();
                 let LayerError::Inflate { compression: found, .. } = error else { panic!() };
                 assert_eq!(found, compression);

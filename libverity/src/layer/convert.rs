@@ -1,14 +1,13 @@
 //! From the bytes of a blob to root hashes, in one pass.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use uuid::Uuid;
 
-use super::compression::Inflate;
-use super::digest_reader::DigestReader;
 use super::full_image::FullImage;
 use super::images::{Images, sinks};
 use super::index_image::{ArchiveTap, IndexImage};
+use super::stream::{Streamed, stream, unwrap_or_read};
 use super::{Compression, Discard, ExpectedLayer, ImageSink, LayerError, Profile};
 use crate::digest::{Digest, RootHash};
 use crate::tar::{Divergences, TarReader};
@@ -46,10 +45,10 @@ pub fn convert<R: Read>(
     expected.check_media_type()?;
     let mut images = Images::new(profiles);
     let read = read(blob, expected, &mut images, sink)?;
-    let built = images.finish(read.archive_end_bytes, sink)?;
+    let built = images.finish(read.result.archive_end_bytes, sink)?;
 
     let inodes = built.any().inodes();
-    let mut divergences = read.divergences;
+    let mut divergences = read.result.divergences;
     divergences.merge(built.any().divergences());
     Ok(ConvertedLayer {
         layer_digest: read.layer_digest,
@@ -57,7 +56,7 @@ pub fn convert<R: Read>(
         compression: read.compression,
         diff_id: read.diff_id,
         archive_size_bytes: read.archive_size_bytes,
-        members: read.members,
+        members: read.result.count,
         inodes,
         divergences,
         images: built.seal(profiles, read.layer_digest, read.diff_id, sink)?,
@@ -101,72 +100,37 @@ pub struct ProfileImage {
     pub image_size_bytes: u64,
 }
 
-/// Is what a blob and the archive in it turned out to be.
-struct ReadLayer {
-    layer_digest: Digest,
-    layer_size_bytes: u64,
-    compression: Compression,
-    diff_id: Digest,
-    archive_size_bytes: u64,
-    /// Where the archive ends for its reader; what follows is padding.
-    archive_end_bytes: u64,
-    members: u64,
-    divergences: Divergences,
-}
-
 /// Reads a blob to its end into `images`, and checks it.
 fn read<R: Read>(
     blob: R,
     expected: &ExpectedLayer,
     images: &mut Images,
     sink: &mut dyn ImageSink,
-) -> Result<ReadLayer, LayerError> {
-    let blob_limit_bytes = expected.size_bytes.unwrap_or(u64::MAX);
-    let blob = DigestReader::new(blob, blob_limit_bytes, |expected_bytes| {
-        LayerError::BlobTooLong { expected_bytes }
-    });
-    let inflate = Inflate::new(blob).map_err(unwrap_or_read)?;
-    let compression = inflate.compression();
-    let archive = DigestReader::new(inflate, images.archive_limit_bytes(), |limit_bytes| {
-        LayerError::TooLong { limit_bytes }
-    });
-    let mut nowhere = Discard;
-    let [full_sink, archive_sink] = sinks(images.first, sink, &mut nowhere);
-    let (index, leaves) = images.index.as_mut().map(|(image, leaves)| (image, leaves)).unzip();
-    let archive = ArchiveTap::new(archive, leaves.map(|leaves| (leaves, archive_sink)));
-    let mut tar = TarReader::new(BufReader::with_capacity(ARCHIVE_BUFFER_BYTES, archive));
-
-    let read = expected
-        .check_compression(compression)
-        .and_then(|()| read_members(&mut tar, images.full.as_mut(), index, full_sink))
-        .and_then(|()| drain(tar.stream()));
-    if let Err(error @ (LayerError::Read { .. } | LayerError::Write { .. })) = read {
-        return Err(error);
-    }
-    let (archive_end_bytes, members) = (tar.position_bytes(), tar.members());
-    let divergences = tar.divergences().clone();
-    let archive = tar.stream().get_mut().stream();
-    let (diff_id, archive_size_bytes) = (archive.digest(), archive.read_bytes());
-    let blob = archive.stream().blob();
-    let drained = drain(blob);
-    let (layer_digest, layer_size_bytes) = (blob.digest(), blob.read_bytes());
-    match drained {
-        Ok(()) => expected.check_blob(layer_size_bytes, layer_digest)?,
-        Err(error @ LayerError::BlobTooLong { .. }) => return Err(error),
-        Err(error) => return read.and(Err(error)),
-    }
-    read?;
-    expected.check_diff_id(diff_id)?;
-    Ok(ReadLayer {
-        layer_digest,
-        layer_size_bytes,
-        compression,
-        diff_id,
-        archive_size_bytes,
-        archive_end_bytes,
-        members,
-        divergences,
+) -> Result<Streamed<Members>, LayerError> {
+    stream(blob, expected, images.archive_limit_bytes(), |archive| {
+        let mut nowhere = Discard;
+        let [full_sink, archive_sink] = sinks(images.first, sink, &mut nowhere);
+        let (index, leaves) = images.index.as_mut().map(|(image, leaves)| (image, leaves)).unzip();
+        let archive = ArchiveTap::new(archive, leaves.map(|leaves| (leaves, archive_sink)));
+        let mut tar = TarReader::new(archive);
+        read_members(&mut tar, images.full.as_mut(), index, full_sink)?;
+        let members = Members {
+            archive_end_bytes: tar.position_bytes(),
+            count: tar.members(),
+            divergences: tar.divergences().clone(),
+        };
+        // What follows the end marker belongs to the archive and its digest all the same.
+        io::copy(tar.stream(), &mut io::sink()).map_err(unwrap_or_read)?;
+        Ok(members)
     })
+}
+
+/// Is what is known of the members of an archive.
+struct Members {
+    /// Where the archive ends for its reader; what follows is padding.
+    archive_end_bytes: u64,
+    count: u64,
+    divergences: Divergences,
 }
 
 /// Reads the members of an archive into the images that there are to be.
@@ -186,19 +150,6 @@ fn read_members<R: Read>(
     }
     Ok(())
 }
-
-/// Reads a stream to its end.
-fn drain(stream: &mut impl Read) -> Result<(), LayerError> {
-    io::copy(stream, &mut io::sink()).map(drop).map_err(unwrap_or_read)
-}
-
-/// Takes out the error that a stage has put into an [`io::Error`].
-fn unwrap_or_read(error: io::Error) -> LayerError {
-    error.downcast().unwrap_or_else(|source| LayerError::Read { offset_bytes: 0, source })
-}
-
-/// Is how much of an archive is inflated at a time.
-const ARCHIVE_BUFFER_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests;

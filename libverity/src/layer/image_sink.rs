@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The calls come in ascending order but for the block with the superblock, which comes when all
 /// others are there; then follows the hash area. In [index mode](super::Mode::Index) the archive
 /// comes before them, and its place behind the image after them.
-pub trait ImageSink {
+pub trait ImageSink: Send {
     /// Takes the next bytes of the archive, whose place is not known yet.
     ///
     /// # Errors

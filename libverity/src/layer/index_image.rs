@@ -7,7 +7,7 @@
 //! The image comes first and is known last. Its blocks are as long as those of the archive, so the
 //! digests of the archive's blocks are those of the hash tree, wherever the archive will lie.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::built_image::{BuiltImage, HashedBlocks, ImageLeaves};
 use super::{ImageSink, LayerError, Mode};
@@ -71,33 +71,37 @@ impl ArchiveLeaves {
     }
 }
 
-/// Passes an archive on to its reader, and on the way to what hashes its blocks and what keeps it.
+/// Passes an archive on to its reader, and before that to what hashes its blocks and what keeps it,
+/// in pieces as they come.
 pub(super) struct ArchiveTap<'a, R> {
     stream: R,
     branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
+    /// How much of the current piece went to the branch and was not read yet.
+    ahead_bytes: usize,
 }
 
-impl<'a, R: Read> ArchiveTap<'a, R> {
+impl<'a, R: BufRead> ArchiveTap<'a, R> {
     pub(super) fn new(
         stream: R,
         branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
     ) -> Self {
-        Self { stream, branch }
-    }
-
-    /// Returns the stream below.
-    pub(super) const fn stream(&mut self) -> &mut R {
-        &mut self.stream
+        Self { stream, branch, ahead_bytes: 0 }
     }
 }
 
-impl<R: Read> Read for ArchiveTap<'_, R> {
+impl<R: BufRead> Read for ArchiveTap<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(buffer)?;
-        if let Some((leaves, sink)) = &mut self.branch {
-            leaves.take(&buffer[..read]);
-            sink.take_archive(&buffer[..read]).map_err(|source| LayerError::Write { source })?;
+        let piece = self.stream.fill_buf()?;
+        if self.ahead_bytes == 0
+            && let Some((leaves, sink)) = &mut self.branch
+        {
+            leaves.take(piece);
+            sink.take_archive(piece).map_err(|source| LayerError::Write { source })?;
         }
+        let read = piece.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&piece[..read]);
+        self.ahead_bytes = piece.len() - read;
+        self.stream.consume(read);
         Ok(read)
     }
 }

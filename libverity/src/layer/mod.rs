@@ -13,15 +13,15 @@
 //!
 //! A [`LayerFile`] is what comes out, read again.
 //!
+//! A conversion has up to four threads, or where there is one processor only that of its caller.
 //! Nothing of a layer is kept but its names, for each [`Mode`], and 32 bytes for every block: a
 //! layer of 2 GiB takes less than 64 MiB of memory in full mode, with its blocks of 4096 bytes, and
-//! 192 MiB in index mode, with its blocks of 512; and up to 128 MiB more where it is compressed by
-//! zstd with a large window.
+//! 192 MiB in index mode, with its blocks of 512. 4 MiB of it are for what is on its way between the
+//! threads. A layer that is compressed by zstd with a large window takes up to 128 MiB more.
 
 mod built_image;
 mod compression;
 mod convert;
-mod digest_reader;
 mod directory;
 mod error;
 mod expected;
@@ -33,6 +33,7 @@ mod images;
 mod index_image;
 mod profile;
 mod side_file;
+mod stream;
 
 pub use compression::Compression;
 pub use convert::{ConvertedLayer, ProfileImage, convert};

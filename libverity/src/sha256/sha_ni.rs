@@ -40,6 +40,7 @@ impl ShaNi {
 }
 
 /// Works the chunks of each message into the state of its lane.
+#[expect(clippy::needless_range_loop, reason = "several arrays are walked side by side")]
 #[target_feature(enable = "sha,sse4.1,ssse3")]
 fn compress<const LANES: usize>(states: &mut [State; LANES], messages: [&[Chunk]; LANES]) {
     let mut lanes = states.map(|state| Lane::new(state));

@@ -1,7 +1,7 @@
 //! Whole layers, good and bad; other tests compare with mkfs.erofs and veritysetup.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{BufRead, Write as _};
 use std::os::unix::fs::FileExt;
 
 use super::*;
@@ -354,12 +354,12 @@ fn an_archive_beyond_the_limit_is_refused() {
     // A terabyte in hexadecimal lies in the size field; the reader meets the limit first.
     let size_in_base_256 = b"\x80\0\0\0\0\0\x02\0\0\0\0\0";
     let header = HeaderBlock::new("bomb", b'0').set(124, size_in_base_256).block();
-    let archive = DigestReader::new(header.chain(io::repeat(0)), 1 << 20, |limit_bytes| {
-        LayerError::TooLong { limit_bytes }
-    });
-    let mut tar = TarReader::new(archive);
-    let error =
-        read_members(&mut tar, Some(&mut FullImage::new()), None, &mut Discard).unwrap_err();
+    let blob = header.chain(io::repeat(0).take(4 << 20));
+    let read = |archive: &mut dyn BufRead| {
+        let mut tar = TarReader::new(archive);
+        read_members(&mut tar, Some(&mut FullImage::new()), None, &mut Discard)
+    };
+    let error = stream(blob, &ExpectedLayer::default(), 1 << 20, read).map(drop).unwrap_err();
     assert!(matches!(error, LayerError::TooLong { limit_bytes: 1_048_576 }));
 }
 
