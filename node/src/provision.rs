@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use libverity::digest::{Digest, RootHash};
 use libverity::layer::{ImageFile, LayerError, LayerFile, Profile, SideFile};
 use libverity::verity::{Geometry, GeometryError, HashArea, Header};
+use osguard_registry::ahead::ahead;
 use osguard_registry::artifact::LayerSignature;
 use osguard_registry::conversion::{ConversionError, Watch, convert_layer};
 use osguard_registry::error::Error as PlaceError;
@@ -42,15 +43,15 @@ pub fn provision(
         // What cannot be read can sign nothing; others may.
         known.extend(candidate.outcome.into_iter().flat_map(|artifact| artifact.signatures));
     }
-    image
-        .layers
-        .iter()
-        .map(|layer| {
-            let stored = obtain(place, layer, profile, store, watch)?;
+    let obtain = |layer: &ImageLayer, watch: Watch<'_>| obtain(place, layer, profile, store, watch);
+    ahead(&image.layers, watch, obtain, |obtained| {
+        let provided = |layer: &ImageLayer| {
+            let stored = obtained(layer)?;
             let signatures = fitting(&known, layer.descriptor.digest, &stored.side_file.root_hash)?;
             stored.into_layer_image(profile, signatures)
-        })
-        .collect()
+        };
+        image.layers.iter().map(provided).collect()
+    })
 }
 
 /// Is a converted layer in the store.

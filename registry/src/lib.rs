@@ -14,6 +14,7 @@
 //!
 //! A tag is resolved once; from then on the work is done on the digest.
 
+pub mod ahead;
 pub mod archive;
 pub mod artifact;
 pub mod blob;

@@ -9,6 +9,7 @@ use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
 use libverity::pkcs7::{Embedding, sign_root_hash, verify_root_hash};
 use libverity::signer::{SignError, Signer};
 
+use crate::ahead::ahead;
 use crate::artifact::{Claim, Format, LayerSignature, SignatureArtifact};
 use crate::conversion::{ConversionError, Watch, convert_layer};
 use crate::error::Error;
@@ -32,17 +33,18 @@ pub fn sign(
     signer: &dyn Signer,
     watch: Watch<'_>,
 ) -> Result<SignedImage, SigningError> {
-    sign_converted(image, signer, |layer| {
+    let convert = |layer: &ImageLayer, watch: Watch<'_>| {
         convert_layer(place, layer, profiles, &mut Discard, watch)
-    })
+    };
+    ahead(&image.layers, watch, convert, |converted| sign_converted(image, signer, converted))
 }
 
 /// Signs every layer of `image` and attaches the signatures, as [`sign`] and [`publish`] do one
 /// after the other.
 ///
 /// In a registry, which takes its time for each request, the signatures that are there already are
-/// looked up while the first layer is converted, and those of each layer are stored while the next
-/// one is. If a layer is wrong, those before it stay behind as blobs that nothing refers to.
+/// looked up while the first layers are converted, and those of each layer are stored while the next
+/// ones are. If a layer is wrong, those before it stay behind as blobs that nothing refers to.
 ///
 /// # Errors
 ///
@@ -73,11 +75,14 @@ pub fn sign_and_publish(
             }
             Ok(publication)
         });
-        let convert =
-            |layer: &ImageLayer| convert_layer(place, layer, profiles, &mut Discard, watch);
-        let signed = sign_each(image, signer, convert, |signatures| {
-            // If the other thread has failed, its error is told when all is done.
-            let _ = sender.send(signatures.to_vec());
+        let convert = |layer: &ImageLayer, watch: Watch<'_>| {
+            convert_layer(place, layer, profiles, &mut Discard, watch)
+        };
+        let signed = ahead(&image.layers, watch, convert, |converted| {
+            sign_each(image, signer, converted, |signatures| {
+                // If the other thread has failed, its error is told when all is done.
+                let _ = sender.send(signatures.to_vec());
+            })
         });
         drop(sender);
         let publication = publication.join().unwrap_or_else(|panic| resume_unwind(panic));

@@ -8,11 +8,12 @@ use libverity::digest::{Digest, RootHash};
 use libverity::layer::{ConvertedLayer, Discard, Profile, ProfileImage};
 use libverity::pkcs7::{Accepted, Refusal, verify_root_hash};
 
+use crate::ahead::ahead;
 use crate::artifact::Claim;
 use crate::conversion::{ConversionError, Watch, convert_layer};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{Image, ImageLayer};
 use crate::place::Place;
 use crate::signatures::{self, Origin};
 
@@ -44,34 +45,39 @@ pub fn verify(
         }
     }
 
-    let mut converted: BTreeMap<Digest, Vec<ProfileImage>> = BTreeMap::new();
-    let mut layers = Vec::new();
-    for layer in &image.layers {
-        let digest = layer.descriptor.digest;
-        let mut candidates: Vec<_> = claims
+    let candidates = |layer: &ImageLayer| -> Vec<JudgedSignature> {
+        claims
             .iter()
-            .filter(|(_, signature)| signature.claim.layer_digest == digest)
+            .filter(|(_, signature)| signature.claim.layer_digest == layer.descriptor.digest)
             .map(|(origin, signature)| JudgedSignature {
                 origin: origin.clone(),
                 claim: signature.claim.clone(),
                 profile: None,
                 signer: verify_root_hash(&signature.claim.root_hash, &signature.signature, anchors),
             })
-            .collect();
-        let images: &[ProfileImage] = match converted.entry(digest) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let convert = |profiles: &[Profile]| {
-                    convert_layer(place, layer, profiles, &mut Discard, watch)
-                };
-                unknown.insert(images_for(&candidates, convert)?)
+            .collect()
+    };
+    let convert = |layer: &ImageLayer, watch: Watch<'_>| {
+        images_for(&candidates(layer), |profiles: &[Profile]| {
+            convert_layer(place, layer, profiles, &mut Discard, watch)
+        })
+    };
+    let layers = ahead(&image.layers, watch, convert, |converted| {
+        let mut known: BTreeMap<Digest, Vec<ProfileImage>> = BTreeMap::new();
+        let mut layers = Vec::new();
+        for layer in &image.layers {
+            let images: &[ProfileImage] = match known.entry(layer.descriptor.digest) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(converted(layer)?),
+            };
+            let mut candidates = candidates(layer);
+            for candidate in &mut candidates {
+                candidate.profile = profile_of(&candidate.claim.root_hash, images);
             }
-        };
-        for candidate in &mut candidates {
-            candidate.profile = profile_of(&candidate.claim.root_hash, images);
+            layers.push(JudgedLayer { descriptor: layer.descriptor.clone(), candidates });
         }
-        layers.push(JudgedLayer { descriptor: layer.descriptor.clone(), candidates });
-    }
+        Ok::<_, ConversionError>(layers)
+    })?;
     Ok(Verdict { layers, unusable })
 }
 
