@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,12 +24,36 @@ pub(crate) fn layout(
     layers: usize,
     layer_bytes: u64,
 ) -> Result<(), Box<dyn Error>> {
-    let layout = Layout::create(directory)?;
     let scratch = tempfile::tempdir()?;
+    layout_of(
+        directory,
+        (0..layers).map(|layer| archive(scratch.path(), layer as u64, layer_bytes)),
+    )
+}
+
+/// Is a layer in a file, compressed by gzip.
+pub(crate) struct Layer {
+    blob: PathBuf,
+    diff_id: Digest,
+}
+
+impl Layer {
+    /// Is the layer with `tar` in it, compressed to `blob`.
+    pub(crate) fn of_gzip(tar: &Path, blob: PathBuf) -> io::Result<Self> {
+        Ok(Self { blob, diff_id: digest_of(tar)? })
+    }
+}
+
+/// Makes a layout directory with one image `v1` of these layers, whose files are gone then.
+pub(crate) fn layout_of(
+    directory: &Path,
+    layers: impl IntoIterator<Item = Result<Layer, Box<dyn Error>>>,
+) -> Result<(), Box<dyn Error>> {
+    let layout = Layout::create(directory)?;
     let mut descriptors = Vec::new();
     let mut diff_ids = Vec::new();
-    for layer in 0..layers {
-        let (blob, diff_id) = archive(scratch.path(), layer as u64, layer_bytes)?;
+    for layer in layers {
+        let Layer { blob, diff_id } = layer?;
         let descriptor = Descriptor::new(
             MediaType::new("application/vnd.oci.image.layer.v1.tar+gzip"),
             digest_of(&blob)?,
@@ -67,8 +91,8 @@ pub(crate) fn push_image(
     Ok(manifest)
 }
 
-/// Makes a compressed archive and returns its file and the digest of what is in it.
-fn archive(scratch: &Path, seed: u64, bytes: u64) -> Result<(PathBuf, Digest), Box<dyn Error>> {
+/// Makes a layer of one file of `bytes` that does not compress.
+fn archive(scratch: &Path, seed: u64, bytes: u64) -> Result<Layer, Box<dyn Error>> {
     let content = scratch.join("content");
     let mut writer = BufWriter::with_capacity(1 << 20, File::create(&content)?);
     let mut state = 0x9e37_79b9_7f4a_7c15 ^ (seed + 1);
@@ -88,10 +112,9 @@ fn archive(scratch: &Path, seed: u64, bytes: u64) -> Result<(PathBuf, Digest), B
         .arg("-cf")
         .arg(&tar)
         .arg("content"))?;
-    let diff_id = digest_of(&tar)?;
     let blob = scratch.join("layer.tar.gz");
     run(Command::new("gzip").args(["-1", "-n", "-c"]).arg(&tar).stdout(File::create(&blob)?))?;
-    Ok((blob, diff_id))
+    Ok(Layer::of_gzip(&tar, blob)?)
 }
 
 fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
@@ -101,7 +124,7 @@ fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn digest_of(path: &Path) -> Result<Digest, Box<dyn Error>> {
+fn digest_of(path: &Path) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path)?;
     let mut piece = vec![0; 1 << 20];

@@ -7,6 +7,7 @@
 mod hook;
 mod image;
 mod lanes;
+mod layers;
 mod measure;
 mod moving;
 mod signing;
@@ -26,11 +27,12 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("lanes", |_| {
         lanes::measure();
         Ok(())
     }),
+    ("layers", layers::measure),
     ("signing", signing::measure),
     ("moving", moving::measure),
     ("hook", hook::measure),

@@ -12,6 +12,8 @@ pub(crate) struct Cost {
     pub(crate) seconds: f64,
     /// The largest resident set, in KiB.
     pub(crate) memory_kib: u64,
+    /// The time that processors were busy with it, of itself and of the kernel.
+    pub(crate) processor_seconds: f64,
 }
 
 /// Runs a program to its end.
@@ -22,7 +24,7 @@ pub(crate) struct Cost {
 pub(crate) fn run(program: &Command) -> Result<Cost, Box<dyn Error>> {
     let output = tempfile::NamedTempFile::new()?;
     let mut time = command("time")?;
-    time.args(["--quiet", "--format", "%e %M", "--output"]).arg(output.path());
+    time.args(["--quiet", "--format", "%M %U %S", "--output"]).arg(output.path());
     time.arg(program.get_program()).args(program.get_args());
     time.env_clear();
     time.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -37,8 +39,10 @@ pub(crate) fn run(program: &Command) -> Result<Cost, Box<dyn Error>> {
         return Err(format!("{program:?}: {words}").into());
     }
     let text = fs::read_to_string(output.path())?;
-    let memory = text.split_whitespace().nth(1).ok_or("time has printed nothing")?;
-    Ok(Cost { seconds, memory_kib: memory.parse()? })
+    let words: Vec<_> = text.split_whitespace().collect();
+    let [memory, user, system] = words[..] else { return Err("time has printed nothing".into()) };
+    let processor_seconds = user.parse::<f64>()? + system.parse::<f64>()?;
+    Ok(Cost { seconds, memory_kib: memory.parse()?, processor_seconds })
 }
 
 /// Returns the run of median time.
