@@ -42,11 +42,6 @@ impl File {
 }
 
 impl File {
-    /// Tells whether it is a symbolic link to nothing, not even a name.
-    pub(crate) fn is_symlink_without_text(&self) -> bool {
-        self.mode & 0o170_000 == 0o120_000 && self.content == Some(Digest::of(b""))
-    }
-
     /// Drops attributes that Linux hides or refuses to show: those in no namespace, without a name in
     /// it, repeated, those of users where there is no content, and what it takes for access rights
     /// or capabilities.
