@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use libverity::certificate::{Certificate, GenerateError, GeneratedKey, KeyKind, generate};
 use libverity::digest::RootHash;
-use libverity::pkcs7::{Embedding, sign_root_hash, verify_root_hash};
+use libverity::pkcs7::{Embedding, inspect, sign_root_hash, verify_root_hash};
 use libverity::signer::FileSigner;
 use osguard_testkit::command::{command, run};
 use osguard_testkit::or_skip;
+use osguard_testkit::test_pki::{TestPki, Wanted};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -29,7 +30,9 @@ fn new_key(kind: KeyKind) -> GeneratedKey {
 #[test]
 fn every_kind_of_key_signs_and_is_accepted() {
     let root_hash = RootHash::from_bytes([7; 32]);
-    for kind in [KeyKind::EcP256, KeyKind::EcP384, KeyKind::Rsa2048, KeyKind::Rsa3072] {
+    for kind in
+        [KeyKind::EcP256, KeyKind::EcP384, KeyKind::EcP521, KeyKind::Rsa2048, KeyKind::Rsa3072]
+    {
         let directory = tempfile::tempdir().unwrap();
         let (key, certificate) = (directory.path().join("k"), directory.path().join("c"));
         let generated = new_key(kind);
@@ -50,7 +53,7 @@ fn openssl_reads_what_is_written() {
     if or_skip(command("openssl")).is_none() {
         return;
     }
-    for kind in [KeyKind::EcP256, KeyKind::EcP384, KeyKind::Rsa2048] {
+    for kind in [KeyKind::EcP256, KeyKind::EcP384, KeyKind::EcP521, KeyKind::Rsa2048] {
         let directory = tempfile::tempdir().unwrap();
         let (key, certificate) = (directory.path().join("k"), directory.path().join("c"));
         new_key(kind).write(&key, &certificate, Some(b"secret")).unwrap();
@@ -154,4 +157,26 @@ fn a_broken_certificate_is_refused_and_never_panics() {
         }
     }
     assert!(loadable < 16, "{loadable} changed certificates still verify with their own key");
+}
+
+#[test]
+fn intermediates_go_into_signatures_and_others_do_not() {
+    let Some(pki) = or_skip(TestPki::new()) else { return };
+    let root = pki.authority().unwrap();
+    let middle = pki.identity(Wanted::authority("middle", "ec:P-256").issued_by(&root)).unwrap();
+    let leaf = pki.identity(Wanted::signer("leaf", "ec:P-256").issued_by(&middle)).unwrap();
+    let pem: Vec<_> = [&leaf, &pki.rsa().unwrap(), &root, &middle]
+        .into_iter()
+        .flat_map(|identity| identity.certificate_pem().unwrap())
+        .collect();
+    let bundle = pki.file("bundle", &pem).unwrap();
+    let signer = FileSigner::open(&leaf.key, &bundle, &mut || unreachable!()).unwrap();
+    let root_hash = RootHash::from_bytes([7; 32]);
+    let message = sign_root_hash(&root_hash, &signer, Embedding::Certificate).unwrap();
+    let subjects: Vec<_> =
+        inspect(&message).unwrap().certificates.iter().map(Certificate::subject).collect();
+    assert_eq!(subjects.len(), 2, "{subjects:?}");
+    let anchor = Certificate::from_file_contents(&root.certificate_pem().unwrap()).unwrap();
+    let accepted = verify_root_hash(&root_hash, &message, std::slice::from_ref(&anchor)).unwrap();
+    assert_eq!(accepted.anchor, anchor);
 }

@@ -81,7 +81,10 @@ impl Tree {
             }
         }
         let mut command = Command::new(loader);
-        command.arg("--library-path").arg(self.root.join("usr/lib/x86_64-linux-gnu")).arg(program);
+        let libraries = self.root.join("usr/lib/x86_64-linux-gnu");
+        // systemd has one of its own below.
+        let path = format!("{0}:{0}/systemd", libraries.display());
+        command.arg("--library-path").arg(path).arg(program);
         Ok(command)
     }
 }

@@ -10,6 +10,8 @@
 //! - [`image`]: container images, real and made to measure;
 //! - [`pki`]: one signer, by OpenSSL;
 //! - [`test_pki`]: authorities, signers and every kind of signature, for the rules of acceptance;
+//! - [`softhsm`]: tokens with keys;
+//! - [`notation_plugin`]: where plugins of the notation project are put;
 //! - [`digest`]: digests as OCI writes them;
 //! - [`cache`]: what is made once and kept in the target directory;
 //! - [`command`]: programs of the machine;
@@ -18,6 +20,7 @@
 //! A preparation that fails because this machine lacks something returns [`Error::Missing`];
 //! [`or_skip`] turns that into a skipped test.
 
+mod binary;
 pub mod cache;
 pub mod clients;
 pub mod command;
@@ -27,9 +30,11 @@ pub mod docker_registry;
 mod error;
 pub mod image;
 pub mod mount;
+pub mod notation_plugin;
 pub mod pki;
 pub mod registry;
 mod skip;
+pub mod softhsm;
 pub mod test_pki;
 pub mod tls;
 pub mod tools;

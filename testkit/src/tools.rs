@@ -43,6 +43,13 @@ impl ErofsUtils {
     }
 }
 
+/// Returns a command for systemd-dissect 257 of Debian 13, the first in Debian that checks a volume with
+/// its side files against a policy (`--validate`).
+pub fn systemd_dissect() -> Result<Command> {
+    Tree::unpacked("tools/systemd-257", Suite::Trixie, Packages::Whole("systemd-container"))?
+        .command("usr/bin/systemd-dissect")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

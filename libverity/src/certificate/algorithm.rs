@@ -160,6 +160,7 @@ pub(crate) const SECP521R1: ObjectIdentifier = oid("1.3.132.0.35");
 pub(crate) const PRIME192V1: ObjectIdentifier = oid("1.2.840.10045.3.1.1");
 pub(crate) const ECDSA_WITH_SHA256: ObjectIdentifier = oid("1.2.840.10045.4.3.2");
 pub(crate) const ECDSA_WITH_SHA384: ObjectIdentifier = oid("1.2.840.10045.4.3.3");
+pub(crate) const ECDSA_WITH_SHA512: ObjectIdentifier = oid("1.2.840.10045.4.3.4");
 pub(crate) const SHA256_WITH_RSA: ObjectIdentifier = oid("1.2.840.113549.1.1.11");
 const SHA_256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
 
@@ -195,7 +196,7 @@ const CERTIFICATE_SIGNATURES: [(ObjectIdentifier, SignatureScheme, HashAlgorithm
         (oid("1.2.840.10045.4.3.1"), Ecdsa, Sha224),
         (ECDSA_WITH_SHA256, Ecdsa, Sha256),
         (ECDSA_WITH_SHA384, Ecdsa, Sha384),
-        (oid("1.2.840.10045.4.3.4"), Ecdsa, Sha512),
+        (ECDSA_WITH_SHA512, Ecdsa, Sha512),
         (oid("2.16.840.1.101.3.4.3.10"), Ecdsa, Sha3_256),
         (oid("2.16.840.1.101.3.4.3.11"), Ecdsa, Sha3_384),
         (oid("2.16.840.1.101.3.4.3.12"), Ecdsa, Sha3_512),

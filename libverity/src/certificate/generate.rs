@@ -7,30 +7,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use der::asn1::{Any, BitString, Null, OctetString, Uint, Utf8StringRef};
-use der::flagset::FlagSet;
-use der::oid::{AssociatedOid, ObjectIdentifier};
 use der::pem::LineEnding;
-use der::{Decode, Encode, SecretDocument, Sequence};
+use der::{Decode, SecretDocument};
 use getrandom::SysRng;
 use pkcs8::PrivateKeyInfoRef;
-use ring::digest;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair};
 use rsa::pkcs8::EncodePrivateKey;
-use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
-};
-use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
-use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
-use x509_cert::time::{Time, Validity};
 use zeroize::Zeroizing;
 
-use super::algorithm::{PRIME256V1, SECP384R1};
+use super::issue::{self, Request};
 use super::{Certificate, CertificateError};
-use crate::signer::{PrivateKey, PrivateKeyError, SignatureAlgorithm};
+use crate::signer::{P521Key, PrivateKey, PrivateKeyError, SignError, SignatureAlgorithm, Signer};
 
 /// Makes a key of the given kind and a certificate for it, signed by itself.
 ///
@@ -43,12 +31,40 @@ pub fn generate(
     now: SystemTime,
     validity: Duration,
 ) -> Result<GeneratedKey, GenerateError> {
-    let name = name(common_name)?;
+    generate_as(Role::SelfSigned, kind, common_name, now, validity)
+}
+
+/// Makes a key and a certificate for it in the given role; the rest is as with [`generate`].
+///
+/// A certificate by an issuer ends no later than the issuer's.
+pub fn generate_as(
+    role: Role<'_>,
+    kind: KeyKind,
+    common_name: &str,
+    now: SystemTime,
+    validity: Duration,
+) -> Result<GeneratedKey, GenerateError> {
+    let request = Request::new(role, common_name, now, validity)?;
     let (pkcs8, key) = generate_key(kind)?;
-    let validity = validity_from(now, validity)?;
-    let certificate = certificate(&key, kind, name, validity)?;
+    let certificate = issue::certificate(&request, &key)?;
     certificate.loadable().map_err(|_| GenerateError::Unverified)?;
+    if let Role::IssuedBy(issuer) = role {
+        let issuer = issuer.certificate().public_key();
+        certificate.verify_issued_by(issuer).map_err(|_| GenerateError::Unverified)?;
+    }
     Ok(GeneratedKey { certificate, pkcs8 })
+}
+
+/// Is what a new certificate is for, and who signs it.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Role<'a> {
+    /// It signs certificates, and is signed by itself. What it signs are no authorities.
+    Authority,
+    /// It signs images and policies, and is signed by this authority.
+    IssuedBy(&'a dyn Signer),
+    /// It signs images and policies, and is signed by itself.
+    SelfSigned,
 }
 
 /// Is a kind of key that osguard makes.
@@ -59,6 +75,8 @@ pub enum KeyKind {
     EcP256,
     /// ECDSA over P-384.
     EcP384,
+    /// ECDSA over P-521, which some firmware does not take.
+    EcP521,
     /// RSA with 2048 bits, which every firmware and every kernel takes.
     #[default]
     Rsa2048,
@@ -73,6 +91,7 @@ impl fmt::Display for KeyKind {
         formatter.write_str(match self {
             Self::EcP256 => "ec-p256",
             Self::EcP384 => "ec-p384",
+            Self::EcP521 => "ec-p521",
             Self::Rsa2048 => "rsa-2048",
             Self::Rsa3072 => "rsa-3072",
             Self::Rsa4096 => "rsa-4096",
@@ -166,14 +185,25 @@ pub enum GenerateError {
     /// A new key was not usable.
     #[error("the new key is not usable: {0}")]
     Key(#[from] PrivateKeyError),
+    /// The issuer is no authority, or one that cannot be found.
+    #[error("the certificate of {issuer} cannot issue others: {reason}")]
+    Issuer {
+        /// The issuer's subject.
+        issuer: String,
+        /// What it lacks.
+        reason: &'static str,
+    },
+    /// The issuer did not sign.
+    #[error(transparent)]
+    IssuerSignature(#[from] SignError),
     /// The system gave no random numbers, or none that made a key.
     #[error("no key could be made from the system's random numbers")]
     Random,
     /// The new certificate cannot be read.
     #[error("the new certificate is malformed: {0}")]
     Unreadable(#[from] CertificateError),
-    /// The new certificate does not verify with its own key.
-    #[error("the new certificate does not verify with its own key")]
+    /// The new certificate does not verify with the key that signed it.
+    #[error("the new certificate does not verify with the key that signed it")]
     Unverified,
     /// The validity lies outside the years 1970 to 9999.
     #[error("the validity lies outside the years 1970 to 9999")]
@@ -188,33 +218,14 @@ pub enum GenerateError {
     },
 }
 
-/// RFC 5280, section 4.1.
-#[derive(Sequence)]
-struct ToBeSigned {
-    #[asn1(context_specific = "0")]
-    version: u8,
-    serial_number: Uint,
-    signature: AlgorithmIdentifierOwned,
-    issuer: Name,
-    validity: Validity,
-    subject: Name,
-    subject_public_key_info: SubjectPublicKeyInfoOwned,
-    #[asn1(context_specific = "3")]
-    extensions: Vec<Extension>,
-}
-
-/// RFC 5280, section 4.1.
-#[derive(Sequence)]
-struct SignedCertificate {
-    to_be_signed: ToBeSigned,
-    signature_algorithm: AlgorithmIdentifierOwned,
-    signature: BitString,
-}
-
 fn generate_key(kind: KeyKind) -> Result<(SecretDocument, PrivateKey), GenerateError> {
     match kind {
         KeyKind::EcP256 => generate_ec(SignatureAlgorithm::EcdsaP256Sha256),
         KeyKind::EcP384 => generate_ec(SignatureAlgorithm::EcdsaP384Sha384),
+        KeyKind::EcP521 => {
+            let (pkcs8, key) = P521Key::generate().ok_or(GenerateError::Random)?;
+            Ok((pkcs8, PrivateKey::P521(key)))
+        }
         KeyKind::Rsa2048 => generate_rsa(2048),
         KeyKind::Rsa3072 => generate_rsa(3072),
         KeyKind::Rsa4096 => generate_rsa(4096),
@@ -244,107 +255,6 @@ fn generate_rsa(bits: usize) -> Result<(SecretDocument, PrivateKey), GenerateErr
     Ok((pkcs8, key))
 }
 
-fn name(common_name: &str) -> Result<Name, GenerateError> {
-    let error = || GenerateError::CommonName { name: common_name.to_owned() };
-    if !(1..=64).contains(&common_name.chars().count()) || common_name.contains(char::is_control) {
-        return Err(error());
-    }
-    let name = || -> der::Result<Name> {
-        let value = Any::encode_from(&Utf8StringRef::new(common_name)?)?;
-        let attribute = AttributeTypeAndValue { oid: COMMON_NAME, value };
-        let relative = RelativeDistinguishedName::try_from(vec![attribute])?;
-        let names = RdnSequence::from(vec![relative]);
-        Name::from_der(&names.to_der()?)
-    };
-    name().map_err(|_| error())
-}
-
-fn validity_from(now: SystemTime, validity: Duration) -> Result<Validity, GenerateError> {
-    let end = now.checked_add(validity).ok_or(GenerateError::Validity)?;
-    let time = |time| Time::try_from(time).map_err(|_| GenerateError::Validity);
-    Ok(Validity::new(time(now)?, time(end)?))
-}
-
-fn certificate(
-    key: &PrivateKey,
-    kind: KeyKind,
-    name: Name,
-    validity: Validity,
-) -> Result<Certificate, GenerateError> {
-    let to_be_signed =
-        to_be_signed(key, kind, name, validity).map_err(|_| GenerateError::Encode)?;
-    let message = to_be_signed.to_der().map_err(|_| GenerateError::Encode)?;
-    let signature = key.sign(&message).map_err(|_| GenerateError::Random)?;
-    let encode = || -> der::Result<Vec<u8>> {
-        SignedCertificate {
-            signature_algorithm: to_be_signed.signature.clone(),
-            signature: BitString::from_bytes(&signature)?,
-            to_be_signed,
-        }
-        .to_der()
-    };
-    let der = encode().map_err(|_| GenerateError::Encode)?;
-    Ok(Certificate::from_der(&der)?)
-}
-
-fn to_be_signed(
-    key: &PrivateKey,
-    kind: KeyKind,
-    name: Name,
-    validity: Validity,
-) -> der::Result<ToBeSigned> {
-    let algorithm = key.algorithm();
-    let parameters = algorithm.has_null_parameters().then(|| Any::from(Null));
-    let signature = AlgorithmIdentifierOwned { oid: algorithm.certificate_oid(), parameters };
-    let key_parameters = match kind {
-        KeyKind::EcP256 => Any::encode_from(&PRIME256V1)?,
-        KeyKind::EcP384 => Any::encode_from(&SECP384R1)?,
-        _ => Any::from(Null),
-    };
-    let bits = key.public_key_bits();
-    let subject_public_key_info = SubjectPublicKeyInfoOwned {
-        algorithm: AlgorithmIdentifierOwned {
-            oid: algorithm.key_oid(),
-            parameters: Some(key_parameters),
-        },
-        subject_public_key: BitString::from_bytes(bits)?,
-    };
-    // RFC 5280, section 4.2.1.2, method (1). It names the key and protects nothing.
-    let identifier = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bits);
-    let identifier = OctetString::new(identifier.as_ref())?;
-    Ok(ToBeSigned {
-        version: VERSION_3,
-        serial_number: Uint::new(&serial_number()?)?,
-        signature,
-        issuer: name.clone(),
-        validity,
-        subject: name,
-        subject_public_key_info,
-        extensions: vec![
-            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
-            extension(true, &KeyUsage(FlagSet::from(KeyUsages::DigitalSignature)))?,
-            extension(false, &SubjectKeyIdentifier(identifier.clone()))?,
-            extension(
-                false,
-                &AuthorityKeyIdentifier { key_identifier: Some(identifier), ..Default::default() },
-            )?,
-        ],
-    })
-}
-
-fn extension<T: AssociatedOid + Encode>(critical: bool, value: &T) -> der::Result<Extension> {
-    let extn_value = OctetString::new(value.to_der()?)?;
-    Ok(Extension { extn_id: T::OID, critical, extn_value })
-}
-
-/// Draws 16 bytes whose first is neither zero nor negative.
-fn serial_number() -> der::Result<[u8; 16]> {
-    let mut number = [0; 16];
-    SystemRandom::new().fill(&mut number).map_err(|_| der::Error::from(der::ErrorKind::Failed))?;
-    number[0] = number[0] & 0x3f | 0x40;
-    Ok(number)
-}
-
 fn create_new(path: &Path, mode: u32) -> Result<File, GenerateError> {
     OpenOptions::new()
         .write(true)
@@ -359,8 +269,3 @@ fn write_all(mut file: File, path: &Path, contents: &[u8]) -> Result<(), Generat
         .and_then(|()| file.sync_all())
         .map_err(|source| GenerateError::Write { path: path.to_owned(), source })
 }
-
-/// The number of version 3 of X.509, counted from 0.
-const VERSION_3: u8 = 2;
-
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");

@@ -7,6 +7,7 @@
 
 mod algorithm;
 mod generate;
+mod issue;
 mod parse;
 mod public_key;
 mod verification;
@@ -19,15 +20,15 @@ use der::pem::PemLabel;
 use x509_cert::name::Name;
 
 pub(crate) use algorithm::{
-    EC_PUBLIC_KEY, ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, RSA_ENCRYPTION, SHA256_WITH_RSA,
-    describe_oid,
+    EC_PUBLIC_KEY, ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, ECDSA_WITH_SHA512, RSA_ENCRYPTION,
+    SHA256_WITH_RSA, describe_oid,
 };
 pub use algorithm::{HashAlgorithm, SignatureScheme};
-pub use generate::{GenerateError, GeneratedKey, KeyKind, generate};
+pub use generate::{GenerateError, GeneratedKey, KeyKind, Role, generate, generate_as};
 pub(crate) use parse::{name as parse_name, parse_time};
 pub(crate) use public_key::bit_length;
 pub use public_key::{Curve, PublicKey};
-pub(crate) use verification::SignatureError;
+pub(crate) use verification::{SignatureError, digest_info_prefix};
 
 use crate::asn1::Asn1Error;
 use crate::errno::Errno;
@@ -178,6 +179,25 @@ impl Certificate {
     /// Returns the contents of the serial number.
     pub(crate) fn serial_contents(&self) -> &[u8] {
         &self.serial
+    }
+
+    /// Returns those of `others` that lead from this certificate towards a trusted one: its issuer,
+    /// the issuer's and so on, up to one that signs itself, which is left out.
+    pub fn intermediates_among(&self, others: &[Self]) -> Vec<Self> {
+        let mut chain: Vec<Self> = Vec::new();
+        loop {
+            let last = chain.last().unwrap_or(self);
+            let issuer = others.iter().find(|other| {
+                other.subject == last.issuer
+                    && !other.is_self_signed()
+                    && !chain.contains(other)
+                    && last.verify_issued_by(&other.public_key).is_ok()
+            });
+            match issuer {
+                Some(issuer) => chain.push(issuer.clone()),
+                None => return chain,
+            }
+        }
     }
 
     /// Checks that `issuer` signed this certificate.

@@ -160,7 +160,7 @@ fn rsa_public(modulus: &[u8], exponent: &[u8], signature: &[u8]) -> Option<Vec<u
 
 /// Writes what stands before the digest in a DigestInfo: the algorithm, a NULL, and the header of
 /// the OCTET STRING.
-fn digest_info_prefix(hash: HashAlgorithm, digest_bytes: usize) -> Vec<u8> {
+pub(crate) fn digest_info_prefix(hash: HashAlgorithm, digest_bytes: usize) -> Vec<u8> {
     let oid = hash.oid();
     let oid = oid.as_bytes();
     // None of the lengths comes near 128.

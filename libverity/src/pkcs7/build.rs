@@ -66,7 +66,7 @@ pub enum Content<'a> {
 /// Is what goes into a message besides the signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Embedding<'a> {
-    /// The signer's certificate, so that a trusted issuer of it is enough.
+    /// The signer's certificate with its intermediates, so that a trusted issuer is enough.
     #[default]
     Certificate,
     /// The signer's certificate and those between it and a trusted one.

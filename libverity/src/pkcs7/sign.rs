@@ -47,6 +47,10 @@ fn sign(
     signer: &dyn Signer,
     embedding: Embedding<'_>,
 ) -> Result<Vec<u8>, SignError> {
+    let embedding = match embedding {
+        Embedding::Certificate => Embedding::Chain(signer.intermediates()),
+        other => other,
+    };
     let signature = signer.sign(bytes)?;
     assemble(content, signer.certificate(), signer.algorithm(), &signature, embedding)
         .map_err(SignError::from)

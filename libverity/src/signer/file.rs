@@ -19,6 +19,7 @@ use crate::certificate::{Certificate, CertificateError};
 pub struct FileSigner {
     name: String,
     certificate: Certificate,
+    intermediates: Vec<Certificate>,
     algorithm: SignatureAlgorithm,
     key: PrivateKey,
 }
@@ -28,7 +29,7 @@ pub type Passphrase<'a> = &'a mut dyn FnMut() -> io::Result<Zeroizing<Vec<u8>>>;
 
 impl FileSigner {
     /// Reads the key in the file `key` and its certificate, the first one in the file
-    /// `certificate`.
+    /// `certificate`. Intermediate certificates may follow it.
     pub fn open(
         key: &Path,
         certificate: &Path,
@@ -36,9 +37,13 @@ impl FileSigner {
     ) -> Result<Self, OpenError> {
         let key_contents = read(key)?;
         let certificate_contents = read(certificate)?;
-        let parsed = Certificate::from_file_contents(&certificate_contents)
+        let mut certificates = Certificate::all_from_file_contents(&certificate_contents)
             .map_err(|source| OpenError::Certificate { path: certificate.to_owned(), source })?;
-        Self::from_contents(key, &key_contents, parsed, passphrase)
+        let others = certificates.split_off(1);
+        let certificate = certificates.swap_remove(0);
+        let intermediates = certificate.intermediates_among(&others);
+        let signer = Self::from_contents(key, &key_contents, certificate, passphrase)?;
+        Ok(Self { intermediates, ..signer })
     }
 
     /// Takes the contents of a key file that is called `path`.
@@ -64,7 +69,8 @@ impl FileSigner {
         };
         let key = PrivateKey::from_der(der.as_bytes(), public)
             .map_err(|source| OpenError::Key { path: path.to_owned(), source })?;
-        Ok(Self { name: path.display().to_string(), certificate, algorithm, key })
+        let name = path.display().to_string();
+        Ok(Self { name, certificate, intermediates: Vec::new(), algorithm, key })
     }
 }
 
@@ -82,6 +88,10 @@ impl Signer for FileSigner {
             signer: self.name.clone(),
             reason: error.to_string(),
         })
+    }
+
+    fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
     }
 }
 

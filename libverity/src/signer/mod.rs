@@ -1,17 +1,21 @@
 //! Who signs: a key with its certificate, wherever the key lies.
 
+mod ecdsa_value;
 mod file;
+mod p521_key;
 mod private_key;
 
 use std::fmt;
 
+pub use ecdsa_value::NotASignature;
 pub use file::{FileSigner, MAX_KEY_FILE_BYTES, OpenError, Passphrase};
+pub(crate) use p521_key::P521Key;
 pub(crate) use private_key::PrivateKey;
 pub use private_key::PrivateKeyError;
 
 use crate::certificate::{
-    Certificate, Curve, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, HashAlgorithm,
-    PublicKey, RSA_ENCRYPTION, SHA256_WITH_RSA, bit_length,
+    Certificate, Curve, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, ECDSA_WITH_SHA384, ECDSA_WITH_SHA512,
+    HashAlgorithm, PublicKey, RSA_ENCRYPTION, SHA256_WITH_RSA, bit_length, digest_info_prefix,
 };
 use der::oid::ObjectIdentifier;
 
@@ -31,6 +35,11 @@ pub trait Signer: Send + Sync {
     ///
     /// RSA signatures are as long as the modulus; ECDSA signatures are a DER `ECDSA-Sig-Value`.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+
+    /// Returns the certificates between the signer's and a trusted one; none by default.
+    fn intermediates(&self) -> &[Certificate] {
+        &[]
+    }
 }
 
 /// Is an algorithm that osguard signs with.
@@ -41,6 +50,8 @@ pub enum SignatureAlgorithm {
     EcdsaP256Sha256,
     /// ECDSA over P-384 with SHA-384.
     EcdsaP384Sha384,
+    /// ECDSA over P-521 with SHA-512.
+    EcdsaP521Sha512,
     /// RSA PKCS#1 v1.5 with SHA-256.
     RsaPkcs1Sha256,
 }
@@ -51,6 +62,7 @@ impl SignatureAlgorithm {
         match key {
             PublicKey::Ec { curve: Curve::P256, .. } => Ok(Self::EcdsaP256Sha256),
             PublicKey::Ec { curve: Curve::P384, .. } => Ok(Self::EcdsaP384Sha384),
+            PublicKey::Ec { curve: Curve::P521, .. } => Ok(Self::EcdsaP521Sha512),
             PublicKey::Rsa { modulus, .. } if RSA_BITS.contains(&bit_length(modulus)) => {
                 Ok(Self::RsaPkcs1Sha256)
             }
@@ -63,6 +75,42 @@ impl SignatureAlgorithm {
         match self {
             Self::EcdsaP256Sha256 | Self::RsaPkcs1Sha256 => HashAlgorithm::Sha256,
             Self::EcdsaP384Sha384 => HashAlgorithm::Sha384,
+            Self::EcdsaP521Sha512 => HashAlgorithm::Sha512,
+        }
+    }
+
+    /// Returns a signature of this algorithm in the form that [`Signer::sign`] promises.
+    ///
+    /// Tokens, plugins and most services write ECDSA signatures as both numbers one after the other
+    /// (r‖s, each as long as the curve's order); `openssl` writes them in DER. Both are taken.
+    ///
+    /// # Errors
+    ///
+    /// Fails for bytes that can be neither.
+    pub fn normalize(self, signature: &[u8]) -> Result<Vec<u8>, NotASignature> {
+        ecdsa_value::normalize(self, signature)
+    }
+
+    /// Hashes `message` and writes what RSA PKCS#1 v1.5 pads: a DER `DigestInfo`.
+    ///
+    /// Source: RFC 8017, section 9.2.
+    pub fn digest_info(self, message: &[u8]) -> Vec<u8> {
+        let digest = self.digest(message);
+        [digest_info_prefix(self.hash(), digest.len()), digest].concat()
+    }
+
+    /// Hashes `message` with the algorithm's digest.
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
+        self.hash().digest(message).unwrap_or_else(|| unreachable!("SHA-2 is always there"))
+    }
+
+    /// Returns the length of one number of an ECDSA signature in bytes, `None` for RSA.
+    fn order_bytes(self) -> Option<usize> {
+        match self {
+            Self::EcdsaP256Sha256 => Some(32),
+            Self::EcdsaP384Sha384 => Some(48),
+            Self::EcdsaP521Sha512 => Some(66),
+            Self::RsaPkcs1Sha256 => None,
         }
     }
 
@@ -72,6 +120,7 @@ impl SignatureAlgorithm {
         match self {
             Self::EcdsaP256Sha256 => ECDSA_WITH_SHA256,
             Self::EcdsaP384Sha384 => ECDSA_WITH_SHA384,
+            Self::EcdsaP521Sha512 => ECDSA_WITH_SHA512,
             Self::RsaPkcs1Sha256 => RSA_ENCRYPTION,
         }
     }
@@ -88,7 +137,7 @@ impl SignatureAlgorithm {
     pub(crate) fn key_oid(self) -> ObjectIdentifier {
         match self {
             Self::RsaPkcs1Sha256 => RSA_ENCRYPTION,
-            Self::EcdsaP256Sha256 | Self::EcdsaP384Sha384 => EC_PUBLIC_KEY,
+            Self::EcdsaP256Sha256 | Self::EcdsaP384Sha384 | Self::EcdsaP521Sha512 => EC_PUBLIC_KEY,
         }
     }
 
@@ -103,6 +152,7 @@ impl fmt::Display for SignatureAlgorithm {
         formatter.write_str(match self {
             Self::EcdsaP256Sha256 => "ECDSA P-256 with SHA-256",
             Self::EcdsaP384Sha384 => "ECDSA P-384 with SHA-384",
+            Self::EcdsaP521Sha512 => "ECDSA P-521 with SHA-512",
             Self::RsaPkcs1Sha256 => "RSA PKCS#1 v1.5 with SHA-256",
         })
     }
@@ -110,7 +160,7 @@ impl fmt::Display for SignatureAlgorithm {
 
 /// Says that osguard cannot sign with a kind of key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a key {key} cannot sign here: RSA with 2048 to 4096 bits, P-256 and P-384 can")]
+#[error("a key {key} cannot sign here: RSA with 2048 to 4096 bits, P-256, P-384 and P-521 can")]
 pub struct UnusableKey {
     /// The kind of the key.
     pub key: String,

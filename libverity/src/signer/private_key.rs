@@ -9,6 +9,7 @@ use ring::rsa;
 use ring::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair};
 use zeroize::Zeroizing;
 
+use super::p521_key::{self, P521Key};
 use super::{SignatureAlgorithm, UnusableKey};
 use crate::asn1::{Asn1Error, INTEGER, OCTET_STRING, Reader, SEQUENCE};
 use crate::certificate::{Curve, EC_PUBLIC_KEY, PublicKey, RSA_ENCRYPTION};
@@ -16,6 +17,7 @@ use crate::certificate::{Curve, EC_PUBLIC_KEY, PublicKey, RSA_ENCRYPTION};
 /// Is a private key that is known to belong to a public one.
 pub(crate) enum PrivateKey {
     Ec(EcdsaKeyPair, SignatureAlgorithm),
+    P521(P521Key),
     Rsa(rsa::KeyPair),
 }
 
@@ -40,6 +42,13 @@ impl PrivateKey {
                 } else {
                     Err(PrivateKeyError::OtherKey)
                 }
+            }
+            (Kind::Ec, PublicKey::Ec { curve: Curve::P521, point }) => {
+                let scalar = ec_scalar(key, Curve::P521)?;
+                P521Key::from_scalar(&scalar)
+                    .filter(|key| key.point() == point)
+                    .map(Self::P521)
+                    .ok_or(PrivateKeyError::OtherKey)
             }
             (Kind::Ec, PublicKey::Ec { curve, point }) => {
                 let scalar = ec_scalar(key, *curve)?;
@@ -76,6 +85,7 @@ impl PrivateKey {
     pub(crate) fn algorithm(&self) -> SignatureAlgorithm {
         match self {
             Self::Ec(_, algorithm) => *algorithm,
+            Self::P521(_) => SignatureAlgorithm::EcdsaP521Sha512,
             Self::Rsa(_) => SignatureAlgorithm::RsaPkcs1Sha256,
         }
     }
@@ -85,6 +95,7 @@ impl PrivateKey {
     pub(crate) fn public_key_bits(&self) -> &[u8] {
         match self {
             Self::Ec(pair, _) => pair.public_key().as_ref(),
+            Self::P521(key) => key.point(),
             Self::Rsa(pair) => pair.public_key().as_ref(),
         }
     }
@@ -93,6 +104,7 @@ impl PrivateKey {
         let random = SystemRandom::new();
         match self {
             Self::Ec(pair, _) => pair.sign(&random, message).map(|signed| signed.as_ref().to_vec()),
+            Self::P521(key) => key.sign(message),
             Self::Rsa(pair) => {
                 let mut signed = vec![0; pair.public().modulus_len()];
                 pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signed)?;
@@ -168,7 +180,11 @@ fn ec_scalar(key: &[u8], curve: Curve) -> Result<Zeroizing<Vec<u8>>, PrivateKeyE
         Ok(fields.required(OCTET_STRING)?.contents)
     };
     let octets = octets().map_err(|_| PrivateKeyError::Unreadable)?;
-    let width = if curve == Curve::P256 { 32 } else { 48 };
+    let width = match curve {
+        Curve::P256 => 32,
+        Curve::P521 => p521_key::SCALAR_BYTES,
+        _ => 48,
+    };
     if octets.len() > width {
         return Err(PrivateKeyError::OtherKey);
     }

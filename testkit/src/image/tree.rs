@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use crate::command::run;
 use crate::debian::files_in;
 use crate::error::{Error, Result};
 
@@ -76,17 +75,8 @@ impl Tree {
     }
 
     /// Returns the program `osguard-tree DIRECTORY`, which prints a tree, for a virtual machine.
-    ///
-    /// It is built on demand: a test of another package cannot ask cargo for it beforehand.
     pub fn program() -> Result<PathBuf> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let target = crate::cache::target_directory();
-        run(std::process::Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--package", "osguard-testkit"])
-            .args(["--bin", "osguard-tree", "--target-dir"])
-            .arg(&target)
-            .current_dir(env!("CARGO_MANIFEST_DIR")))?;
-        Ok(target.join("debug/osguard-tree"))
+        crate::binary::built("osguard-tree")
     }
 }
 
