@@ -21,6 +21,7 @@ mod signing;
 mod small_file;
 mod transfer;
 mod trust;
+mod two_steps;
 
 use std::process::ExitCode;
 

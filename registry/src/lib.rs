@@ -40,6 +40,7 @@ pub mod push;
 pub mod reference;
 pub mod signatures;
 pub mod signing;
+pub mod signing_request;
 mod small_file;
 pub mod tag;
 pub mod tls;

@@ -6,6 +6,7 @@
 
 mod hook;
 mod image;
+mod keys;
 mod lanes;
 mod layers;
 mod measure;
@@ -27,11 +28,12 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("lanes", |_| {
         lanes::measure();
         Ok(())
     }),
+    ("keys", keys::measure),
     ("layers", layers::measure),
     ("signing", signing::measure),
     ("moving", moving::measure),

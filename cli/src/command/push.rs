@@ -26,7 +26,9 @@ use crate::transfer::{TransferArguments, TransferReport, print, watch};
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("key", |key| key.required(false).requires("sign")))]
 #[command(mut_arg("cert", |cert| cert.requires("sign")))]
+#[command(mut_arg("passphrase_fd", |number| number.requires("sign")))]
 #[command(mut_arg("passphrase_file", |file| file.requires("sign")))]
+#[command(mut_arg("plugin_config", |config| config.requires("sign")))]
 // Without this the group that tells whether there is a key stays empty, for it has groups within.
 #[command(mut_group("SigningArguments", |group| group.arg("key")))]
 pub(crate) struct Arguments {

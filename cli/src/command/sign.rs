@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use libverity::layer::Profile;
+use libverity::signer::Signer;
 use osguard_registry::artifact::Format;
 use osguard_registry::reference::{ArchiveFile, Reference};
 use osguard_registry::signing;
@@ -17,6 +18,7 @@ use crate::output::{Output, Report};
 use crate::signed_manifest::SignedManifestReport;
 use crate::signing::SigningArguments;
 use crate::transfer::{in_words, way_name};
+use crate::two_steps::{self, Assembly, TwoStepArguments};
 
 /// Sign every layer of an image
 ///
@@ -24,11 +26,14 @@ use crate::transfer::{in_words, way_name};
 /// signatures are attached to the image's manifest, which does not change. Signing again with the same key
 /// changes nothing. An archive from standard input goes to standard output with its signatures.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("key", |key| key.required(false).required_unless_present_any(["prepare", "assemble"])))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     image: ImageArguments,
     #[command(flatten)]
     signing: SigningArguments,
+    #[command(flatten)]
+    two_steps: TwoStepArguments,
     /// By which profile to convert the layers; may be repeated
     #[arg(long, value_name = "NAME", default_value = Profile::ContainerdFullV1.name())]
     profile: Vec<Profile>,
@@ -72,18 +77,43 @@ impl Report for SignReport {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let signer = arguments.signing.signer()?;
-    let found = arguments.image.find()?;
+    let mut profiles = arguments.profile.clone();
+    profiles.sort();
+    profiles.dedup();
+    let TwoStepArguments { prepare, assemble } = &arguments.two_steps;
+    if let Some(file) = prepare {
+        let certificates = arguments.signing.certificates()?;
+        let found = arguments.image.find()?;
+        let images = arguments.image.images(&found)?;
+        return two_steps::prepare(file, &found, &images, &profiles, &certificates, output);
+    }
+    let assembly = match assemble {
+        Some(file) => Some(Assembly::read(file, arguments.signing.certificates()?)?),
+        None => None,
+    };
+    let signer: Box<dyn Signer>;
+    let found;
+    let images;
+    match assembly {
+        Some(assembly) => {
+            profiles = assembly.profiles();
+            found = arguments.image.find()?;
+            images = assembly.images(&found)?;
+            signer = Box::new(assembly.signer);
+        }
+        None => {
+            signer = arguments.signing.signer()?;
+            found = arguments.image.find()?;
+            images = arguments.image.images(&found)?;
+        }
+    }
     output.detail(format_args!("Resolved to {}", found.reference));
     if !arguments.dry_run {
         check_not_a_terminal(&found.reference)?;
     }
-    let mut profiles = arguments.profile.clone();
-    profiles.sort();
-    profiles.dedup();
 
     let mut manifests = Vec::new();
-    for image in arguments.image.images(&found)? {
+    for image in images {
         let progress = output.progress();
         let (place, watch) = (&*found.place, watch(&progress));
         let (signed, published) = if arguments.dry_run {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use insta::assert_snapshot;
+use libverity::certificate::Certificate;
 use osguard_testkit::{command, or_skip};
 
 use crate::environment::Environment;
@@ -22,7 +23,8 @@ fn a_new_key_is_its_owners_alone() {
     Key id:       <key id>
 
     The kernel trusts signatures by this key once it has the certificate:
-      UEFI db      enrol it in the firmware set-up, as DER: openssl x509 -in keys.crt -outform der
+      in DER       openssl x509 -in keys.crt -outform der -out keys.der
+      UEFI db      enrol keys.der in the firmware set-up
       MOK          mokutil --import keys.der, then reboot (needs Secure Boot)
       Linux 7.0+   keyctl padd asymmetric '' %keyring:.dm-verity < keys.der, booted with
                    dm_verity.keyring_unsealed=1, then keyctl restrict_keyring %keyring:.dm-verity
@@ -59,7 +61,8 @@ fn a_new_key_as_json() {
       "certificate": "v1.2.crt",
       "kind": "ec-p256",
       "subject": "CN=v1.2",
-      "subject_key_identifier": "<key id>"
+      "subject_key_identifier": "<key id>",
+      "authority": false
     }
     "#);
 }
@@ -68,7 +71,7 @@ fn a_new_key_as_json() {
 fn keys_of_every_kind_sign() {
     let environment = Environment::new();
     environment.run(["policy", "new", "policy"]).done();
-    for kind in ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"] {
+    for kind in ["ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096"] {
         environment.run(["key", "generate", kind, "--kind", kind, "--subject", "me"]).done();
         let (key, signed) = (format!("{kind}.key"), format!("{kind}.p7b"));
         environment.run(["policy", "sign", "policy", &signed, "--key", &key]).done();
@@ -151,21 +154,21 @@ fn a_key_is_encrypted_under_the_passphrase_of_a_file_or_of_the_environment() {
     assert_snapshot!(environment.refuses(with_variable("battery").args(sign("3.p7b"))), @"
     --- standard error ---
     Error: keys.key: it cannot be decrypted: either the passphrase is wrong, or it is encrypted otherwise than with PBES2 and AES (PKCS#5 decryption failed)
-    Hint: --passphrase-file or OSGUARD_PASSPHRASE gives the passphrase.
+    Hint: --passphrase-file, --passphrase-fd or OSGUARD_PASSPHRASE gives the passphrase.
     --- exit code 2 ---
     ");
     let ran = environment.refused(sign("3.p7b").iter().chain(&["--passphrase-file", "policy"]));
     assert_snapshot!(ran, @"
     --- standard error ---
     Error: keys.key: it cannot be decrypted: either the passphrase is wrong, or it is encrypted otherwise than with PBES2 and AES (PKCS#5 decryption failed)
-    Hint: --passphrase-file or OSGUARD_PASSPHRASE gives the passphrase.
+    Hint: --passphrase-file, --passphrase-fd or OSGUARD_PASSPHRASE gives the passphrase.
     --- exit code 2 ---
     ");
     let ran = environment.refused(sign("3.p7b").iter().chain(&["--passphrase-file", "nothing"]));
     assert_snapshot!(ran, @"
     --- standard error ---
     Error: keys.key: it is encrypted, and there is no passphrase for it: cannot read nothing: No such file or directory (os error 2)
-    Hint: --passphrase-file or OSGUARD_PASSPHRASE gives the passphrase.
+    Hint: --passphrase-file, --passphrase-fd or OSGUARD_PASSPHRASE gives the passphrase.
     --- exit code 2 ---
     ");
 
@@ -190,7 +193,7 @@ fn a_passphrase_that_nobody_gives_is_missed() {
     assert_snapshot!(environment.refuses(&mut sign), @"
     --- standard error ---
     Error: keys.key: it is encrypted, and there is no passphrase for it: cannot read it from a terminal: No such device or address (os error 6)
-    Hint: --passphrase-file or OSGUARD_PASSPHRASE gives the passphrase.
+    Hint: --passphrase-file, --passphrase-fd or OSGUARD_PASSPHRASE gives the passphrase.
     --- exit code 2 ---
     ");
 }
@@ -229,6 +232,7 @@ fn everything_that_a_key_makes_can_be_shown() {
     assert_snapshot!(environment.run(["key", "show", "policy.p7b"]), @"
     policy.p7b: a signed policy
     Signed by the certificate 5445995a6fab314d493dd9f0cb1fe9e3 of CN=alice
+    The kernel would take it where it trusts the signer
     Policy:
       policy_name=osguard policy_version=1.0.0
       DEFAULT action=ALLOW
@@ -249,12 +253,6 @@ fn nothing_else_is_shown() {
     let environment = Environment::with_keys();
     environment.write("junk", b"junk");
     environment.write("empty", b"");
-    assert_snapshot!(environment.refused(["key", "show", "alice.key"]), @"
-    --- standard error ---
-    Error: alice.key holds a private key, which is shown to nobody
-    Hint: Show its certificate instead.
-    --- exit code 2 ---
-    ");
     assert_snapshot!(environment.refused(["key", "show", "junk"]), @"
     --- standard error ---
     Error: junk: neither a certificate nor a signature: it is not a PKCS#7 message in DER: an element has the tag 0x6a where 0x30 is required (the kernel: EBADMSG)
@@ -275,4 +273,113 @@ fn nothing_else_is_shown() {
     Error: cannot read .: Is a directory (os error 21)
     --- exit code 1 ---
     ");
+}
+
+#[test]
+fn private_keys_are_explained_by_their_certificates() {
+    let environment = Environment::with_keys();
+    assert_snapshot!(environment.run(["key", "show", "alice.key"]), @"
+    alice.key: a private key; it signs with RSA PKCS#1 v1.5 with SHA-256
+    Certificate of CN=alice
+      issued by  CN=alice (itself)
+      serial     5445995a6fab314d493dd9f0cb1fe9e3
+      key id     49b5d94dd761adbdc539207d98c9f8c3772cea1d
+      key        RSA-2048
+      the kernel would load it into a keyring
+    ");
+    let ran = environment.refused(["key", "show", "alice.key", "--cert", "mallory.crt"]);
+    assert_snapshot!(ran, @"
+    --- standard error ---
+    Error: alice.key: it is not the key of the certificate: their public keys differ
+    --- exit code 2 ---
+    ");
+    environment.write("lonely.key", &environment.read("alice.key"));
+    assert_snapshot!(environment.run(["key", "show", "lonely.key"]), @"lonely.key: a private key, without a certificate beside it");
+    let mut generate = environment.osguard();
+    generate.args(["key", "generate", "secret", "--kind", "ec-p256"]);
+    environment.ran(generate.env("OSGUARD_PASSPHRASE", "secret")).done();
+    let shown = environment.run(["key", "show", "secret.key"]).done();
+    let first = "secret.key: a private key, encrypted; it signs with ECDSA P-256 with SHA-256\n";
+    assert!(shown.starts_with(first), "{shown}");
+}
+
+#[test]
+fn a_policy_that_was_changed_is_told_from_one_that_was_not() {
+    let environment = Environment::with_keys();
+    environment.run(["policy", "new", "policy"]).done();
+    environment.run(["policy", "sign", "policy", "--key", "alice.key"]).done();
+    let mut signed = environment.read("policy.p7b");
+    let place = signed.windows(4).position(|four| four == b"DENY").unwrap();
+    signed[place..place + 4].copy_from_slice(b"deny");
+    environment.write("policy.p7b", &signed);
+    let shown = environment.run(["key", "show", "policy.p7b"]).done();
+    assert!(shown.contains("The kernel would refuse it: the signature of "), "{shown}");
+    assert!(shown.contains("(EKEYREJECTED)"), "{shown}");
+}
+
+#[test]
+fn an_authority_issues_keys_that_are_trusted_through_it() {
+    let environment = Environment::with_keys();
+    let generated =
+        environment.run(["key", "generate", "root", "--ca", "--kind", "ec-p384"]).done();
+    assert!(generated.contains("osguard key generate SIGNER --issuer root.key"), "{generated}");
+    let issued = ["key", "generate", "build", "--kind", "ec-p521", "--issuer", "root.key"];
+    let issued = environment.run(issued).done();
+    assert!(issued.contains("Issued by:    CN=root"), "{issued}");
+    crate::fixtures::image(&environment);
+    environment.run(["sign", "oci:image:v1", "--key", "build.key"]).done();
+    environment.run(["verify", "oci:image:v1", "--trust", "root.crt"]).done();
+    environment.run(["verify", "oci:image:v1", "--trust", "build.crt"]).done();
+    let verified = environment.run(["verify", "oci:image:v1", "--trust", "alice.crt"]);
+    assert_eq!(verified.code, 11, "{verified}");
+    if let Some(mut openssl) = or_skip(command::command("openssl")) {
+        let path = |name| environment.path(name);
+        openssl.args(["verify", "-x509_strict", "-CAfile"]).arg(path("root.crt"));
+        command::run(openssl.arg(path("build.crt"))).unwrap();
+    }
+    let no_authority = ["key", "generate", "other", "--issuer", "alice.key"];
+    assert_snapshot!(environment.refused(no_authority), @"
+    --- standard error ---
+    Error: the certificate of CN=alice cannot issue others: it is not that of an authority
+    Hint: `osguard key generate --ca` makes an authority.
+    --- exit code 2 ---
+    ");
+}
+
+#[test]
+fn an_issued_certificate_ends_with_its_authority() {
+    let environment = Environment::new();
+    let root = ["key", "generate", "root", "--ca", "--kind", "ec-p256", "--days", "10"];
+    environment.run(root).done();
+    let issued = ["key", "generate", "build", "--kind", "ec-p256", "--issuer", "root.key"];
+    environment.run(issued).done();
+    let end = |name| {
+        let certificate = Certificate::from_file_contents(&environment.read(name)).unwrap();
+        certificate.not_after()
+    };
+    assert_eq!(end("build.crt"), end("root.crt"));
+}
+
+#[test]
+fn the_passphrases_of_authority_and_key_have_places_of_their_own() {
+    let environment = Environment::new();
+    let with = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = environment.osguard();
+        command.envs(variables.iter().copied()).args(arguments);
+        command
+    };
+    let root = ["key", "generate", "root", "--ca", "--kind", "ec-p256"];
+    environment.ran(&mut with(&[("OSGUARD_PASSPHRASE", "of the root")], &root)).done();
+    let issue = ["key", "generate", "build", "--kind", "ec-p256", "--issuer", "root.key"];
+    let both = [("OSGUARD_PASSPHRASE", "of build"), ("OSGUARD_ISSUER_PASSPHRASE", "of the root")];
+    let wrong = [("OSGUARD_ISSUER_PASSPHRASE", "wrong")];
+    let refused = environment.refuses(&mut with(&wrong, &issue));
+    assert!(refused.stderr.contains("root.key: it cannot be decrypted"), "{refused}");
+    environment.ran(&mut with(&both, &issue)).done();
+    let pem = String::from_utf8(environment.read("build.key")).unwrap();
+    assert!(pem.contains("ENCRYPTED"), "{pem}");
+    environment.write("passphrase", b"of the root\n");
+    let by_file = ["key", "generate", "again", "--kind", "ec-p256", "--issuer", "root.key"];
+    let by_file = [&by_file[..], &["--issuer-passphrase-file", "passphrase"]].concat();
+    environment.run(by_file).done();
 }

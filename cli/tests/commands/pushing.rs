@@ -276,9 +276,9 @@ fn flags_of_signing_belong_to_sign() {
     assert_snapshot!(push(&["--sign"]), @"
     --- standard error ---
     error: the following required arguments were not provided:
-      --key <FILE>
+      --key <KEY>
 
-    Usage: osguard push --sign --key <FILE> <SRC> <DST>
+    Usage: osguard push --sign --key <KEY> <SRC> <DST>
 
     For more information, try '--help'.
     --- exit code 2 ---
@@ -288,7 +288,7 @@ fn flags_of_signing_belong_to_sign() {
     error: the following required arguments were not provided:
       --sign
 
-    Usage: osguard push --key <FILE> --sign <SRC> <DST>
+    Usage: osguard push --key <KEY> --sign <SRC> <DST>
 
     For more information, try '--help'.
     --- exit code 2 ---

@@ -38,7 +38,7 @@ fn a_mistyped_command_is_told_from_the_one_that_was_meant() {
 
       tip: a similar argument exists: '--key'
 
-    Usage: osguard sign --key <FILE> <IMAGE>
+    Usage: osguard sign --key <KEY> <IMAGE>
 
     For more information, try '--help'.
     --- exit code 2 ---
@@ -51,10 +51,10 @@ fn what_is_missing_is_named() {
     assert_snapshot!(environment.run(["sign"]), @"
     --- standard error ---
     error: the following required arguments were not provided:
-      --key <FILE>
+      --key <KEY>
       <IMAGE>
 
-    Usage: osguard sign --key <FILE> <IMAGE>
+    Usage: osguard sign --key <KEY> <IMAGE>
 
     For more information, try '--help'.
     --- exit code 2 ---
@@ -160,9 +160,9 @@ fn failures_are_json_where_results_are() {
     --- standard error ---
     {
       "schema": "osguard.failure.v1",
-      "error": "the following required arguments were not provided: --key <FILE> <IMAGE>",
+      "error": "the following required arguments were not provided: --key <KEY> <IMAGE>",
       "hints": [
-        "Usage: osguard sign --key <FILE> --output <FORMAT> <IMAGE>",
+        "Usage: osguard sign --key <KEY> --output <FORMAT> <IMAGE>",
         "For more information, try '--help'."
       ],
       "exit_code": 2

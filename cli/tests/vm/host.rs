@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use libverity::pkcs7::{Embedding, sign_root_hash};
+use libverity::signer::FileSigner;
 use osguard_testkit::Result;
-use osguard_testkit::command::{command, run};
-use osguard_testkit::image::{RealImage, Tree, real};
+use osguard_testkit::command::{command, find, run};
+use osguard_testkit::image::{RealImage, TarMaker, Tree, real};
 use osguard_testkit::vm::{Kernel, Vm};
 use tempfile::TempDir;
 
@@ -21,6 +23,7 @@ impl Host {
         let host = Self { directory: tempfile::tempdir().expect("a directory"), image: None };
         host.osguard(&["key", "generate", "trusted"]);
         host.osguard(&["key", "generate", "foreign"]);
+        host.osguard(&["key", "generate", "authority", "--ca", "--kind", "ec-p384"]);
         std::fs::create_dir(host.path("policies")).expect("a directory");
         for (name, version, key) in [
             ("1", "1.0.1", "trusted.key"),
@@ -43,7 +46,46 @@ impl Host {
         assert_eq!((image.tag, image.unsigned_tag), ("real", "unsigned"), "as the script has it");
         host.osguard(&["sign", "oci:images:real", "--key", "trusted.key"]);
         host.osguard(&["verify", "oci:images:real", "--trust", "trusted.crt"]);
+        host.make_volume();
         Ok(host)
+    }
+
+    /// Writes a layer beside the images as veritysetup and systemd take volumes: `volume.raw`,
+    /// `volume.verity`, `volume.roothash` and `volume.roothash.p7s`. Its leaf certificate is in the
+    /// signature, and the key that signed that one is trusted; `foreign.p7s` is by one that nobody trusts.
+    fn make_volume(&self) {
+        let tar =
+            TarMaker::new().directory("./", 0o755).file("content", b"of the volume\n").finish();
+        std::fs::write(self.path("volume.tar"), tar).expect("a layer");
+        let build = ["layer", "build", "volume.tar", "volume", "--output", "json"];
+        let output = self.command(&build).output().expect("osguard starts");
+        let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let root_hash = facts["root_hash"].as_str().expect("a root hash");
+        let image_bytes = facts["image_size_bytes"].as_u64().expect("a size") as usize;
+        let volume = std::fs::read(self.path("volume")).expect("the volume");
+        let write = |name: &str, contents: &[u8]| {
+            std::fs::write(self.path("images").join(name), contents).expect("a file");
+        };
+        write("volume.raw", &volume[..image_bytes]);
+        write("volume.verity", &volume[image_bytes..]);
+        write("volume.roothash", root_hash.as_bytes());
+        self.osguard(&[
+            "key",
+            "generate",
+            "leaf",
+            "--kind",
+            "ec-p521",
+            "--issuer",
+            "authority.key",
+        ]);
+        for (key, name) in [("leaf", "volume.roothash.p7s"), ("foreign", "foreign.p7s")] {
+            let at = |ending: &str| self.path(&format!("{key}.{ending}"));
+            let no_passphrase = &mut || unreachable!("the key is not encrypted");
+            let signer = FileSigner::open(&at("key"), &at("crt"), no_passphrase).expect("a key");
+            let root_hash = root_hash.parse().expect("a root hash");
+            let signature = sign_root_hash(&root_hash, &signer, Embedding::Certificate);
+            write(name, &signature.expect("a signature"));
+        }
     }
 
     /// Returns the tree that the real image stands for.
@@ -86,12 +128,15 @@ impl Host {
     /// Returns a machine that trusts the key and has the images, an empty disk and the policies.
     pub(crate) fn machine(&self, kernel: Kernel) -> Result<Vm> {
         let certificate = std::fs::read(self.path("trusted.crt")).expect("the certificate");
+        let authority = std::fs::read(self.path("authority.crt")).expect("the certificate");
         let mut machine = Vm::new(kernel)
             .certificate(certificate)
+            .certificate(authority)
             .directory_disk(self.path("images"))
             .empty_disk(1024)
             .program(env!("CARGO_BIN_EXE_osguard"))
             .program(Tree::program()?)
+            .program(find("veritysetup")?)
             .time_limit(std::time::Duration::from_secs(240));
         for name in ["1", "2", "foreign"] {
             let file = format!("policies/{name}.p7b");

@@ -24,6 +24,7 @@ fn runs_what_is_signed_and_nothing_else(kernel: Kernel) {
     let Some((host, outcome)) = or_skip(run(kernel)) else { return };
     assert_eq!(outcome.exit_code, 0, "{}", outcome.console);
     the_tree_is_that_of_the_archives(&host, &outcome);
+    veritysetup_takes_our_signatures(&outcome);
     signed_code_runs(&outcome);
     everything_else_is_denied(&outcome);
     policies_only_move_forward(&outcome);
@@ -49,6 +50,16 @@ fn the_tree_is_that_of_the_archives(host: &Host, outcome: &Outcome) {
         let found = Tree::parse(&outcome.step(tree).stdout).expect("the tree in the machine");
         assert_eq!(expected.differences(&found), Vec::<String>::new(), "{tree}");
     }
+}
+
+/// The certificate of the signer is in the signature, that of the authority in the kernel.
+fn veritysetup_takes_our_signatures(outcome: &Outcome) {
+    for step in ["veritysetup", "volume-content", "veritysetup-close"] {
+        succeeded(outcome, step);
+    }
+    assert_eq!(outcome.step("volume-content").stdout, b"of the volume\n");
+    let foreign = outcome.step("veritysetup-foreign");
+    assert_ne!(foreign.exit_code, 0, "{}", outcome.console);
 }
 
 fn signed_code_runs(outcome: &Outcome) {

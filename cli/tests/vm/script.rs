@@ -20,6 +20,15 @@ step mount-unsigned osguard node mount oci:/images:unsigned /unsigned --allow-un
 mkdir /node/upper /node/work
 step mount-writable osguard node mount oci:/images:real /writable --upper /node/upper --work /node/work
 
+verity_volume() {
+    DM_DISABLE_UDEV=1 veritysetup open /images/volume.raw "$1" /images/volume.verity "$(cat /images/volume.roothash)" \
+        --root-hash-signature="/images/$2"
+}
+step veritysetup verity_volume volume volume.roothash.p7s
+step volume-content sh -c 'mkdir /volume; mount -t erofs -o ro /dev/mapper/volume /volume && cat /volume/content && umount /volume'
+step veritysetup-foreign verity_volume foreign foreign.p7s
+step veritysetup-close env DM_DISABLE_UDEV=1 veritysetup close volume
+
 step deploy osguard policy deploy /policies/2.p7b
 step status osguard policy status
 step deploy-older osguard policy deploy /policies/1.p7b

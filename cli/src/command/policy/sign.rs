@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use libverity::digest::Digest;
 use libverity::pkcs7::Embedding;
+use libverity::signer::Signer;
 use osguard_policy::blob::SignedPolicy;
 use osguard_policy::sign::{SignPolicyError, sign};
 use serde::Serialize;
@@ -14,11 +15,13 @@ use crate::failure::Failure;
 use crate::output::{Output, Report};
 use crate::signing::SigningArguments;
 use crate::small_file;
+use crate::two_steps::{given_signatures, read_signature};
 
 /// Sign the text of a policy so that the kernel takes it
 ///
 /// The kernel accepts policies by keys in its builtin, secondary and platform keyrings.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("key", |key| key.required(false).required_unless_present("signature")))]
 pub(crate) struct Arguments {
     /// The text of the policy
     #[arg(value_name = "POLICY")]
@@ -28,6 +31,12 @@ pub(crate) struct Arguments {
     file: Option<PathBuf>,
     #[command(flatten)]
     signing: SigningArguments,
+    /// Take the signature that was made elsewhere of the file POLICY as it is
+    ///
+    /// For example by `openssl dgst -sha256 -sign KEY POLICY`: RSA PKCS#1 v1.5 with SHA-256, or ECDSA with SHA-256,
+    /// SHA-384 or SHA-512 as the curve has it; as bytes or in base64.
+    #[arg(long, value_name = "FILE", conflicts_with = "key", requires = "cert")]
+    signature: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +63,17 @@ impl Report for SignReport {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
     let path = &arguments.policy;
     let text = small_file::read(path)?;
-    let signer = arguments.signing.signer()?;
+    let signer: Box<dyn Signer> = match &arguments.signature {
+        None => arguments.signing.signer()?,
+        Some(signature) => {
+            let mut signer = given_signatures(&arguments.signing.certificates()?)?;
+            let inserted = signer.insert(text.clone(), &read_signature(signature)?);
+            inserted.map_err(|error| {
+                Failure::from_error(ExitStatus::Usage, error).context(signature.display())
+            })?;
+            Box::new(signer)
+        }
+    };
     let signed = sign(&text, &*signer, Embedding::Certificate).map_err(|error| {
         let status = match error {
             SignPolicyError::Sign(_) => ExitStatus::Failure,
