@@ -61,7 +61,8 @@ impl Report for PrepareReport {
         writeln!(out, "  for hash in $(jq -r '.messages[].root_hash' {file}); do")?;
         writeln!(
             out,
-            "      printf %s $hash | openssl dgst -sha256 -sign KEY -out $hash.sig; done"
+            "      printf %s $hash | openssl dgst {} -sign KEY -out $hash.sig; done",
+            self.digest_option
         )?;
         writeln!(out, "and, with the signatures beside the file or in it:")?;
         writeln!(out, "  osguard sign {} --assemble {file} --cert CERTIFICATE", self.image)

@@ -148,7 +148,7 @@ fn small_files(bench: &Bench, directory: &Path) -> Result<(), Box<dyn Error>> {
     let archive = |files: u64| -> Result<PathBuf, io::Error> {
         let mut tar = TarMaker::new();
         for file in 0..files {
-            tar = tar.file(&format!("usr/share/small/{:03}/{file}", file % 1000), b"");
+            tar = tar.file(format!("usr/share/small/{:03}/{file}", file % 1000), b"");
         }
         let path = directory.join("small.tar");
         fs::write(&path, tar.finish())?;

@@ -74,7 +74,7 @@ impl Archive {
         if !records.is_empty() {
             self.write(&Header { typeflag: b'x', ..Header::default() }, &records);
         }
-        header.path.get_or_insert((b"", &member.path[..member.path.len().min(100)]));
+        header.path.get_or_insert_with(|| (b"", &member.path[..member.path.len().min(100)]));
         self.write(&header, &member.content);
     }
 

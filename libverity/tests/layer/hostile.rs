@@ -119,7 +119,7 @@ fn extension_headers_are_bounded_however_they_are_filled() {
     let header = TarHeader { typeflag: b'x', ..TarHeader::file("pax") };
     let many = TarMaker::new().entry(header.clone(), &records).file("f", b"").finish();
     assert!(converted(&many).is_ok());
-    let huge = TarHeader { stated_size_bytes: Some(0o77777777777), ..header.clone() };
+    let huge = TarHeader { stated_size_bytes: Some(0o77777777777), ..header };
     let refused = tar_refusal(converted(&TarMaker::new().entry(huge, b"").finish()));
     assert!(matches!(refused, Refusal::ExtensionTooLong { .. }), "{refused:?}");
     // Globals that are repeated without an end replace one another.

@@ -168,7 +168,7 @@ fn an_upload_in_chunks_that_is_cut_off_starts_again() {
         assert_eq!(registry.blobs().len() + registry.open_uploads(), 0);
     }
     let registry = in_chunks();
-    let mut wrong = bytes.clone();
+    let mut wrong = bytes;
     wrong[8_999_999] ^= 1;
     let error = open(&registry).push_blob(&blob, &wrong.as_slice()).unwrap_err();
     assert!(matches!(error, Error::DigestDiffers { .. }), "{error}");

@@ -66,7 +66,7 @@ pub(super) fn send(
     outcome?;
     match sent {
         Ok(sent) => sent,
-        Err(error) => Err(Failed::Refused(RegistryError::Runtime { source: error.into() })),
+        Err(error) => Err(Failed::by(RegistryError::Runtime { source: error.into() })),
     }
 }
 

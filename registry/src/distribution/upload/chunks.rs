@@ -40,7 +40,7 @@ pub(super) fn send(
         };
         sent_bytes += length_bytes;
         check_range(&answer, sent_bytes)?;
-        session.url = location(&answer).map_err(Failed::Refused)?;
+        session.url = location(&answer).map_err(|error| Failed::Refused(error.into()))?;
     }
     Ok(())
 }
@@ -56,7 +56,7 @@ fn check_range(answer: &Answer, sent_bytes: u64) -> Result<(), Failed> {
     match range.and_then(|last| last.parse::<u64>().ok()) {
         Some(last) if last.saturating_add(1) != sent_bytes => {
             let what = format!("it has {} bytes of {sent_bytes}", last.saturating_add(1));
-            Err(Failed::Passing(answer.nonsense(what), None))
+            Err(Failed::Passing(answer.nonsense(what).into(), None))
         }
         _ => Ok(()),
     }

@@ -55,16 +55,16 @@ pub(super) fn upload(
             // The token has run out while others were sent; the next one is at hand.
             Err(Failed::Challenged(error)) => {
                 let is_first = !std::mem::replace(&mut was_challenged, true);
-                (error.into(), is_first.then_some(Duration::ZERO))
+                ((*error).into(), is_first.then_some(Duration::ZERO))
             }
             Err(Failed::Passing(error, asked)) => {
-                (error.into(), client.patience().pause(attempt, asked))
+                ((*error).into(), client.patience().pause(attempt, asked))
             }
-            Err(Failed::Refused(error)) => (error.into(), None),
+            Err(Failed::Refused(error)) => ((*error).into(), None),
             Err(Failed::Source(error)) => (error, None),
             Err(Failed::TooLong(error)) => {
                 client.sends_chunks.store(true, Ordering::Relaxed);
-                (error.into(), (!in_chunks).then_some(Duration::ZERO))
+                ((*error).into(), (!in_chunks).then_some(Duration::ZERO))
             }
         };
         wait(cancel(client, session.url));
@@ -165,22 +165,22 @@ async fn cancel(client: &Client, session: Url) {
 /// Says why a blob, or a part of one, is not stored.
 enum Failed {
     /// The registry wants to see other authorisation, which is at hand now.
-    Challenged(RegistryError),
+    Challenged(Box<RegistryError>),
     /// It failed in a way that may pass; the registry may have asked to wait.
-    Passing(RegistryError, Option<Duration>),
+    Passing(Box<RegistryError>, Option<Duration>),
     /// It failed for good.
-    Refused(RegistryError),
+    Refused(Box<RegistryError>),
     /// The source is not what it should be, or cannot be read.
     Source(Error),
     /// The registry does not take so much at once.
-    TooLong(RegistryError),
+    TooLong(Box<RegistryError>),
 }
 
 impl Failed {
     fn by(error: RegistryError) -> Self {
         match error.is_worth_another_attempt() {
-            true => Self::Passing(error, None),
-            false => Self::Refused(error),
+            true => Self::Passing(error.into(), None),
+            false => Self::Refused(error.into()),
         }
     }
 }
@@ -222,22 +222,24 @@ async fn judge(
         status if status.is_success() => return Ok(answer),
         StatusCode::UNAUTHORIZED => {
             match client.challenged(&mut answer, &Access::Push, shown).await {
-                Ok(_) => Failed::Challenged(client.unauthorized(&mut answer, &Access::Push).await),
-                Err(error) => Failed::Refused(error),
+                Ok(_) => {
+                    Failed::Challenged(client.unauthorized(&mut answer, &Access::Push).await.into())
+                }
+                Err(error) => Failed::Refused(error.into()),
             }
         }
-        StatusCode::FORBIDDEN => Failed::Refused(client.denied(answer, &Access::Push).await),
-        status if status.is_redirection() => Failed::Refused(answer.into_redirected()),
+        StatusCode::FORBIDDEN => Failed::Refused(client.denied(answer, &Access::Push).await.into()),
+        status if status.is_redirection() => Failed::Refused(answer.into_redirected().into()),
         // Registries behind a balancer forget an upload when another of them is asked.
-        StatusCode::NOT_FOUND => Failed::Passing(answer.into_status_error().await, None),
+        StatusCode::NOT_FOUND => Failed::Passing(answer.into_status_error().await.into(), None),
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
-            Failed::TooLong(answer.into_status_error().await)
+            Failed::TooLong(answer.into_status_error().await.into())
         }
         status if is_passing(status) => {
             let asked = answer.retry_after();
-            Failed::Passing(answer.into_refusal().await, asked)
+            Failed::Passing(answer.into_refusal().await.into(), asked)
         }
-        _ => Failed::Refused(answer.into_status_error().await),
+        _ => Failed::Refused(answer.into_status_error().await.into()),
     })
 }
 
