@@ -56,9 +56,12 @@ impl SoftHsm {
         self.run(util.args(["--pin", Self::PIN]))
     }
 
-    /// Makes a key in a token, such as `rsa:2048` or `EC:prime256v1`, and a certificate for it by an
-    /// authority of the moment, which lies in the token as well if `with_certificate`. Returns the
-    /// certificate's file, in DER.
+    /// Puts a new key into a token, such as `rsa:2048` or `EC:prime256v1`, and makes a certificate for
+    /// it, which lies in the token as well if `with_certificate`. Returns the certificate's file, in
+    /// DER.
+    ///
+    /// OpenSSL makes the key: it could not reach one that was made in the token, and OpenSC before 0.24
+    /// cannot hand out the public keys of all curves.
     pub fn add_key(
         &self,
         token: &str,
@@ -67,40 +70,29 @@ impl SoftHsm {
         kind: &str,
         with_certificate: bool,
     ) -> Result<PathBuf> {
+        let (key, certificate) = (self.path(&format!("{id}.key")), self.path(&format!("{id}.der")));
+        let mut generate = command("openssl")?;
+        let (algorithm, option) = match kind.split_once(':') {
+            Some(("EC", curve)) => ("EC", format!("ec_paramgen_curve:{curve}")),
+            _ => ("RSA", format!("rsa_keygen_bits:{}", kind.trim_start_matches("rsa:"))),
+        };
+        generate.args(["genpkey", "-algorithm", algorithm, "-pkeyopt", &option]);
+        run(generate.arg("-out").arg(&key))?;
+        let mut certify = command("openssl")?;
+        certify.args(["req", "-x509", "-days", "3650", "-outform", "der", "-subj"]);
+        certify.arg(format!("/CN={label}")).arg("-key").arg(&key).arg("-out").arg(&certificate);
+        run(&mut certify)?;
+
         let names = ["--label", label, "--id", id];
-        self.run(self.tool(token)?.args(["--keypairgen", "--key-type", kind]).args(names))?;
-        let certificate = self.certify(token, label, id, kind)?;
+        let mut import = command("softhsm2-util")?;
+        import.arg("--import").arg(&key).args(["--token", token, "--pin", Self::PIN]).args(names);
+        self.run(&mut import)?;
         if with_certificate {
             let mut tool = self.tool(token)?;
             tool.args(["--write-object"]).arg(&certificate).args(["--type", "cert"]);
             self.run(tool.args(names))?;
         }
         Ok(certificate)
-    }
-
-    /// OpenSSL cannot reach the private key, so that another one signs for the public key.
-    fn certify(&self, token: &str, label: &str, id: &str, kind: &str) -> Result<PathBuf> {
-        let at = |ending: &str| self.path(&format!("{id}{ending}"));
-        let mut read = self.tool(token)?;
-        read.args(["--read-object", "--type", "pubkey", "--id", id, "--output-file"]);
-        self.run(read.arg(at(".pub")))?;
-        let tool = if kind.starts_with("rsa") { "rsa" } else { "ec" };
-        let mut convert = command("openssl")?;
-        convert.args([tool, "-pubin", "-inform", "der", "-in"]).arg(at(".pub"));
-        run(convert.arg("-out").arg(at(".pem")))?;
-        let mut authority = command("openssl")?;
-        authority.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority"]);
-        run(authority.arg("-keyout").arg(at(".ca.key")).arg("-out").arg(at(".ca.crt")))?;
-        let mut request = command("openssl")?;
-        request.args(["req", "-new", "-subj", &format!("/CN={label}"), "-key"]).arg(at(".ca.key"));
-        run(request.arg("-out").arg(at(".csr")))?;
-        cache::write(&at(".ext"), b"subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")?;
-        let mut sign = command("openssl")?;
-        sign.args(["x509", "-req", "-days", "3650", "-outform", "der", "-in"]).arg(at(".csr"));
-        sign.arg("-CA").arg(at(".ca.crt")).arg("-CAkey").arg(at(".ca.key"));
-        sign.arg("-force_pubkey").arg(at(".pem")).arg("-extfile").arg(at(".ext"));
-        run(sign.arg("-CAcreateserial").arg("-out").arg(at(".der")))?;
-        Ok(at(".der"))
     }
 
     fn tool(&self, token: &str) -> Result<Command> {

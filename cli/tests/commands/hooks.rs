@@ -78,9 +78,9 @@ fn what_is_to_be_signed_must_be_said_clearly() {
     --- standard error ---
     error: the following required arguments were not provided:
       --allow <PATTERN>
-      --key <FILE>
+      --key <KEY>
 
-    Usage: osguard hook serve --registry <HOST[:PORT]> --allow <PATTERN> --key <FILE>
+    Usage: osguard hook serve --registry <HOST[:PORT]> --allow <PATTERN> --key <KEY>
 
     For more information, try '--help'.
     --- exit code 2 ---

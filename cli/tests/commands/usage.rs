@@ -162,7 +162,7 @@ fn failures_are_json_where_results_are() {
       "schema": "osguard.failure.v1",
       "error": "the following required arguments were not provided: --key <KEY> <IMAGE>",
       "hints": [
-        "Usage: osguard sign --key <KEY> --output <FORMAT> <IMAGE>",
+        "Usage: osguard sign --output <FORMAT> --key <KEY> <IMAGE>",
         "For more information, try '--help'."
       ],
       "exit_code": 2
