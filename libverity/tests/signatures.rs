@@ -13,7 +13,7 @@ use libverity::errno::Errno;
 use libverity::pkcs7::{
     Embedding, MAX_MESSAGE_BYTES, sign_policy, sign_root_hash, verify_policy, verify_root_hash,
 };
-use libverity::signer::{FileSigner, SignError};
+use libverity::signer::{FileSigner, SignError, SignatureAlgorithm, Signer};
 use osguard_testkit::command::{command, run};
 use osguard_testkit::or_skip;
 use osguard_testkit::test_pki::{Identity, TestPki, Wanted};
@@ -454,5 +454,52 @@ fn keys_that_do_not_fit_are_refused_by_name() {
     ] {
         assert!(error.starts_with("the.key: "), "{error}");
         assert!(error.contains(part), "{error} does not say {part:?}");
+    }
+}
+
+/// Is a token that does something else than it should.
+struct Erring {
+    signer: FileSigner,
+    sign: fn(&FileSigner, &[u8]) -> Vec<u8>,
+}
+
+impl Signer for Erring {
+    fn certificate(&self) -> &Certificate {
+        self.signer.certificate()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.signer.algorithm()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        Ok((self.sign)(&self.signer, message))
+    }
+}
+
+#[test]
+fn what_a_signer_gets_wrong_is_never_let_out() {
+    let Some(pki) = or_skip(TestPki::new()) else { return };
+    let mistakes: [fn(&FileSigner, &[u8]) -> Vec<u8>; 5] = [
+        |_, _| Vec::new(),
+        |_, message| message.to_vec(),
+        |signer, message| signer.sign(&[message, b"\n"].concat()).unwrap(),
+        |signer, message| signer.sign(message).unwrap().split_off(1),
+        |signer, message| {
+            let mut signature = signer.sign(message).unwrap();
+            *signature.last_mut().unwrap() ^= 1;
+            signature
+        },
+    ];
+    for identity in [pki.rsa().unwrap(), pki.ec().unwrap()] {
+        for (number, sign) in mistakes.into_iter().enumerate() {
+            let erring = Erring { signer: signer(&identity), sign };
+            for embedding in [Embedding::Certificate, Embedding::Nothing] {
+                let error = sign_root_hash(&root_hash(), &erring, embedding).unwrap_err();
+                assert!(matches!(error, SignError::NotAcceptable(_)), "{number}: {error}");
+                let error = sign_policy(POLICY, &erring, embedding).unwrap_err();
+                assert!(matches!(error, SignError::NotAcceptable(_)), "{number}: {error}");
+            }
+        }
     }
 }

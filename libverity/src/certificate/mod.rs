@@ -6,10 +6,12 @@
 //! and most extensions count for nothing.
 
 mod algorithm;
+mod distinguished_name;
 mod generate;
 mod issue;
 mod parse;
 mod public_key;
+mod validity;
 mod verification;
 
 use std::fmt;
@@ -24,10 +26,12 @@ pub(crate) use algorithm::{
     SHA256_WITH_RSA, describe_oid,
 };
 pub use algorithm::{HashAlgorithm, SignatureScheme};
+pub use distinguished_name::{DistinguishedName, DistinguishedNameError};
 pub use generate::{GenerateError, GeneratedKey, KeyKind, Role, generate, generate_as};
 pub(crate) use parse::{name as parse_name, parse_time};
 pub(crate) use public_key::bit_length;
 pub use public_key::{Curve, PublicKey};
+pub use validity::Validity;
 pub(crate) use verification::{SignatureError, digest_info_prefix};
 
 use crate::asn1::Asn1Error;
@@ -48,6 +52,8 @@ pub struct Certificate {
     subject_key_identifier: Option<KeyId>,
     authority: Authority,
     public_key: PublicKey,
+    /// The contents of the key's BIT STRING.
+    public_key_bits: Vec<u8>,
     signature_algorithm: Result<(SignatureScheme, HashAlgorithm), String>,
     signature: Vec<u8>,
     not_before: SystemTime,
@@ -119,6 +125,24 @@ impl Certificate {
         self.subject_key_identifier.as_ref().map(|identifier| hex::encode(&identifier.0))
     }
 
+    /// Returns the subject key identifier that RFC 5280 derives from the key, in hexadecimal, whatever
+    /// the certificate says: certificates of one key have one.
+    ///
+    /// Source: RFC 5280, section 4.2.1.2, method 1.
+    pub fn derived_key_identifier(&self) -> String {
+        hex::encode(HashAlgorithm::Sha1.digest(&self.public_key_bits).unwrap_or_default())
+    }
+
+    /// Returns the attributes of the subject, or `None` if it is no name of RFC 5280.
+    pub fn subject_name(&self) -> Option<DistinguishedName> {
+        DistinguishedName::from_der(&self.subject)
+    }
+
+    /// Returns the attributes of the issuer, or `None` if it is no name of RFC 5280.
+    pub fn issuer_name(&self) -> Option<DistinguishedName> {
+        DistinguishedName::from_der(&self.issuer)
+    }
+
     /// Returns the authority key identifier in hexadecimal.
     ///
     /// Without it the kernel cannot find the issuer among its keys.
@@ -143,7 +167,7 @@ impl Certificate {
 
     /// Tells whether `now` lies outside the certificate's validity; the kernel does not care.
     pub fn is_expired_at(&self, now: SystemTime) -> bool {
-        now < self.not_before || now > self.not_after
+        self.validity_at(now) != Validity::Valid
     }
 
     /// Tells whether the kernel would load this certificate into a keyring, and if not, why.

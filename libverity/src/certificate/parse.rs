@@ -39,7 +39,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
     let issuer = name(&mut fields)?;
     let (not_before, not_after) = validity(fields.required(SEQUENCE)?)?;
     let subject = name(&mut fields)?;
-    let public_key = public_key(fields.required(SEQUENCE)?)?;
+    let (public_key, public_key_bits) = public_key(fields.required(SEQUENCE)?)?;
     for unique_identifier in [1, 2] {
         fields.optional(primitive_context(unique_identifier))?;
     }
@@ -63,6 +63,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
         subject_key_identifier: extensions.subject_key_identifier,
         authority: extensions.authority,
         public_key,
+        public_key_bits: public_key_bits.to_vec(),
         signature_algorithm,
         signature: signature.to_vec(),
         not_before,
@@ -172,13 +173,14 @@ pub(crate) fn name<'a>(fields: &mut Reader<'a>) -> Result<Element<'a>, Asn1Error
     Ok(name)
 }
 
-fn public_key(element: Element<'_>) -> Result<PublicKey, CertificateError> {
+/// Returns the key, and its bits.
+fn public_key(element: Element<'_>) -> Result<(PublicKey, &[u8]), CertificateError> {
     let mut parts = element.reader();
     let algorithm = algorithm_identifier(parts.required(SEQUENCE)?)?;
     let bits = bit_string(parts.required(BIT_STRING)?)?;
     parts.finish()?;
     let parameters = algorithm.parameters.map(|element| element.contents);
-    Ok(PublicKey::parse(algorithm.identifier, parameters, bits)?)
+    Ok((PublicKey::parse(algorithm.identifier, parameters, bits)?, bits))
 }
 
 /// Reads both times of a validity; where the second is missing, the kernel reads the first again.

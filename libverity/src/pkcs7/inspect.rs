@@ -11,7 +11,7 @@ use crate::certificate::Certificate;
 ///
 /// Returns what makes the kernel unable to read it, whoever is trusted.
 pub fn inspect(message: &[u8]) -> Result<Inspection<'_>, Refusal> {
-    let message = Message::parse(message)?;
+    let message = Message::parse(message, &[])?;
     Ok(Inspection {
         content: message.content,
         signers: message.signers.iter().map(|signer| signer.identifier.name()).collect(),

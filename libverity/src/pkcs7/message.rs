@@ -58,7 +58,10 @@ pub(super) struct SignedAttributes<'a> {
 
 impl<'a> Message<'a> {
     /// Reads a message; `bytes` are no more than the kernel's decoder takes.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    ///
+    /// Certificates that are among the `known` ones are not read, and their own signatures not
+    /// checked, a second time.
+    pub(super) fn parse(bytes: &'a [u8], known: &[Certificate]) -> Result<Self, Refusal> {
         let mut content_info = Reader::new(bytes).required(SEQUENCE)?.reader();
         let content_type = content_info.required(OBJECT_IDENTIFIER)?.contents;
         if content_type != SIGNED_DATA.as_bytes() {
@@ -77,9 +80,9 @@ impl<'a> Message<'a> {
             algorithm(&mut Reader::new(element.encoding)).map(|_| ())
         })?;
         let content = content(&mut fields)?;
-        let mut certificates = Vec::new();
-        embedded_certificates(&mut fields, &mut certificates)?;
-        revocation_lists(&mut fields, &mut certificates)?;
+        let mut embedded = Embedded { known, certificates: Vec::new() };
+        embedded.read_certificates(&mut fields)?;
+        embedded.read_revocation_lists(&mut fields)?;
         let mut signers = Vec::new();
         set_or_sequence(&mut fields, |element| {
             SignerInfo::parse(element, version).map(|signer| signers.push(signer))
@@ -92,7 +95,7 @@ impl<'a> Message<'a> {
         match signers.len() {
             0 => Err(Refusal::NoSigner),
             count if attributed != 0 && attributed != count => Err(Refusal::AttributesInconsistent),
-            _ => Ok(Self { content, certificates, signers }),
+            _ => Ok(Self { content, certificates: embedded.certificates, signers }),
         }
     }
 }
@@ -300,49 +303,52 @@ fn content<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Refusal> {
     Ok(content)
 }
 
-fn embedded_certificates(
-    fields: &mut Reader<'_>,
-    certificates: &mut Vec<Certificate>,
-) -> Result<(), Refusal> {
-    if let Some(list) = one_of(fields, [0, 2])? {
-        read_certificates(list.reader(), certificates)?;
-    }
-    Ok(())
+/// Collects the certificates in a message.
+struct Embedded<'a> {
+    known: &'a [Certificate],
+    certificates: Vec<Certificate>,
 }
 
-/// Reads certificate revocation lists, in which the kernel expects sequences of certificates.
-fn revocation_lists(
-    fields: &mut Reader<'_>,
-    certificates: &mut Vec<Certificate>,
-) -> Result<(), Refusal> {
-    if let Some(lists) = one_of(fields, [1, 3])? {
-        let mut lists = lists.reader();
-        while !lists.is_at_end() {
-            read_certificates(lists.required(SEQUENCE)?.reader(), certificates)?;
+impl Embedded<'_> {
+    fn read_certificates(&mut self, fields: &mut Reader<'_>) -> Result<(), Refusal> {
+        if let Some(list) = one_of(fields, [0, 2])? {
+            self.read_list(list.reader())?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn read_certificates(
-    mut list: Reader<'_>,
-    certificates: &mut Vec<Certificate>,
-) -> Result<(), Refusal> {
-    while !list.is_at_end() {
-        let number = certificates.len() + 1;
-        let element = list.any()?;
-        if element.tag != SEQUENCE {
-            let found = element.tag;
-            return Err(Asn1Error::UnexpectedTag { expected: SEQUENCE, found }.into());
+    /// Reads certificate revocation lists, in which the kernel expects sequences of certificates.
+    fn read_revocation_lists(&mut self, fields: &mut Reader<'_>) -> Result<(), Refusal> {
+        if let Some(lists) = one_of(fields, [1, 3])? {
+            let mut lists = lists.reader();
+            while !lists.is_at_end() {
+                self.read_list(lists.required(SEQUENCE)?.reader())?;
+            }
         }
-        let certificate = Certificate::from_der(element.encoding)
-            .map_err(|source| Refusal::Certificate { number, source })?;
-        certificate
-            .loadable()
-            .map_err(|source| Refusal::CertificateNotLoadable { number, source })?;
-        certificates.push(certificate);
+        Ok(())
     }
-    Ok(())
+
+    fn read_list(&mut self, mut list: Reader<'_>) -> Result<(), Refusal> {
+        while !list.is_at_end() {
+            let number = self.certificates.len() + 1;
+            let element = list.any()?;
+            if element.tag != SEQUENCE {
+                let found = element.tag;
+                return Err(Asn1Error::UnexpectedTag { expected: SEQUENCE, found }.into());
+            }
+            let encoding = element.encoding;
+            let certificate = match self.known.iter().find(|known| known.as_der() == encoding) {
+                Some(known) => known.clone(),
+                None => Certificate::from_der(encoding)
+                    .map_err(|source| Refusal::Certificate { number, source })?,
+            };
+            certificate
+                .loadable()
+                .map_err(|source| Refusal::CertificateNotLoadable { number, source })?;
+            self.certificates.push(certificate);
+        }
+        Ok(())
+    }
 }
 
 fn unsigned_attributes(element: Element<'_>) -> Result<(), Asn1Error> {

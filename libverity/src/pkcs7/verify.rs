@@ -27,7 +27,8 @@ pub fn verify_root_hash(
 ) -> Result<Accepted, Refusal> {
     check_size(signature, MAX_ROOT_HASH_SIGNATURE_BYTES)?;
     // Messages in BER are those of programs that stream, and hold their content.
-    let message = Message::parse(signature).map_err(|refusal| in_ber(refusal, Errno::EBADMSG))?;
+    let message =
+        Message::parse(signature, anchors).map_err(|refusal| in_ber(refusal, Errno::EBADMSG))?;
     if message.content.is_some() {
         return Err(Refusal::ContentAttached);
     }
@@ -41,7 +42,7 @@ pub fn verify_policy<'a>(
     signed_policy: &'a [u8],
     anchors: &[Certificate],
 ) -> Result<(Accepted, &'a [u8]), Refusal> {
-    let message = read_policy(signed_policy)?;
+    let message = read_policy(signed_policy, anchors)?;
     match message.content {
         Some(content) => accept(&message, content, anchors).map(|accepted| (accepted, content)),
         // The kernel verifies such a message over nothing.
@@ -56,7 +57,7 @@ pub fn verify_policy<'a>(
 
 /// Returns the text of a signed policy, without a look at who signed it.
 pub fn policy_text(signed_policy: &[u8]) -> Result<&[u8], Refusal> {
-    read_policy(signed_policy)?.content.ok_or(Refusal::ContentMissing)
+    read_policy(signed_policy, &[])?.content.ok_or(Refusal::ContentMissing)
 }
 
 /// Says who signed a message that the kernel accepts, and why it is trusted.
@@ -66,15 +67,23 @@ pub struct Accepted {
     pub signer: SignerIdentifier,
     /// The signer's certificate, from the message or, if it is not in there, from the trusted ones.
     pub certificate: Certificate,
-    /// The trusted certificate that the signer leads to.
+    /// The certificates between the signer's and the trusted one, as far as they are in the message.
+    pub intermediates: Vec<Certificate>,
+    /// The trusted certificate that the signer leads to; the signer's own, if that is trusted.
     pub anchor: Certificate,
 }
 
 impl Accepted {
+    /// Returns the certificates from the signer's to the trusted one, each once.
+    pub fn chain(&self) -> impl Iterator<Item = &Certificate> {
+        let anchor = Some(&self.anchor).filter(|anchor| **anchor != self.certificate);
+        std::iter::once(&self.certificate).chain(&self.intermediates).chain(anchor)
+    }
+
     /// Tells whether a certificate between the signer and the trusted one, both included, is not
     /// valid at `now`. The kernel does not ask.
     pub fn is_expired_at(&self, now: SystemTime) -> bool {
-        self.certificate.is_expired_at(now) || self.anchor.is_expired_at(now)
+        self.chain().any(|certificate| certificate.is_expired_at(now))
     }
 }
 
@@ -105,9 +114,9 @@ fn check_size(message: &[u8], limit: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn read_policy(signed_policy: &[u8]) -> Result<Message<'_>, Refusal> {
+fn read_policy<'a>(signed_policy: &'a [u8], known: &[Certificate]) -> Result<Message<'a>, Refusal> {
     check_size(signed_policy, MAX_MESSAGE_BYTES)?;
-    Message::parse(signed_policy).map_err(|refusal| in_ber(refusal, Errno::EKEYREJECTED))
+    Message::parse(signed_policy, known).map_err(|refusal| in_ber(refusal, Errno::EKEYREJECTED))
 }
 
 /// Says what the kernel makes of elements of indefinite length: `errno`.
@@ -272,27 +281,29 @@ fn trust_one(
     content: &[u8],
     keyring: &[&Certificate],
 ) -> Result<Option<Accepted>, Refusal> {
-    let leaf = chain.first().map(|&place| &message.certificates[place]);
-    let accepted = |anchor: &Certificate| {
+    let certificates = || chain.iter().map(|&place| &message.certificates[place]);
+    let accepted = |anchor: &Certificate, below: usize| {
         Some(Accepted {
             signer: signer.identifier.name(),
-            certificate: leaf.unwrap_or(anchor).clone(),
+            certificate: certificates().next().unwrap_or(anchor).clone(),
+            intermediates: certificates().take(below).skip(1).cloned().collect(),
             anchor: anchor.clone(),
         })
     };
     // One of the certificates in the message may be trusted itself. The trusted copy of it then has
     // to vouch for what the one in the message vouched for.
     let mut below: Option<&Certificate> = None;
-    for &place in chain {
-        let certificate = &message.certificates[place];
+    for (number, certificate) in certificates().enumerate() {
         let key_identifier = certificate.key_identifier();
         if let Ok(Some(anchor)) = find(keyring, certificate, Some(certificate.id()), key_identifier)
         {
             match below {
+                // The one in the message has vouched already.
+                _ if anchor == certificate => {}
                 None => verify_signature(signer, content, anchor).map_err(untrusted)?,
                 Some(below) => check_issued(below, anchor.public_key()).map_err(untrusted)?,
             }
-            return Ok(accepted(anchor));
+            return Ok(accepted(anchor, number));
         }
         if certificate.is_self_signed() {
             return Ok(None);
@@ -306,7 +317,7 @@ fn trust_one(
         let by_key = authority.key_identifier.as_ref();
         if let Some(anchor) = find(keyring, last, by_serial, by_key)? {
             check_issued(last, anchor.public_key()).map_err(untrusted)?;
-            return Ok(accepted(anchor));
+            return Ok(accepted(anchor, chain.len()));
         }
     }
     // Or the signer's certificate, of which the message has only the name, is trusted.
@@ -315,7 +326,7 @@ fn trust_one(
         return Ok(None);
     };
     verify_signature(signer, content, anchor).map_err(untrusted)?;
-    Ok(accepted(anchor))
+    Ok(accepted(anchor, chain.len()))
 }
 
 /// Forgets in which step a trusted key did not verify something, as the kernel does.
