@@ -21,6 +21,8 @@ pub(crate) enum ExitStatus {
     NotTrusted,
     /// The content is not what was signed.
     ContentDiffers,
+    /// The kernel would take it, but the trust configuration does not.
+    Refused,
     /// One of veritysetup's own codes, which `osguard verity` keeps.
     Veritysetup(u8),
 }
@@ -37,6 +39,7 @@ impl ExitStatus {
             Self::NotSigned => 10,
             Self::NotTrusted => 11,
             Self::ContentDiffers => 12,
+            Self::Refused => 13,
             Self::Veritysetup(code) => code,
         }
     }

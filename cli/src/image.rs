@@ -76,6 +76,11 @@ pub(crate) fn malformed(error: ReferenceError) -> Failure {
 }
 
 impl ImageArguments {
+    /// Returns the reference as it was given.
+    pub(crate) fn reference(&self) -> Result<Reference, Failure> {
+        parse(&self.image)
+    }
+
     /// Resolves the reference.
     pub(crate) fn find(&self) -> Result<Found, Failure> {
         Found::parse(&self.image, &self.network)

@@ -1,32 +1,47 @@
-//! Whom a command trusts: certificates in files and directories.
+//! Whom a command trusts: certificates, or a configuration that says who may sign what.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
-use libverity::certificate::Certificate;
+use osguard_policy::trust::{
+    Judge, NoScope, Repository, TrustConfiguration, TrustError, TrustStore,
+};
+use osguard_registry::reference::Reference;
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::small_file;
 
-/// Which certificates count as trust anchors.
+/// Which signers are trusted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TrustArguments {
     /// Trust the certificates in this file, or in all files of this directory; may be repeated
-    #[arg(long, value_name = "FILE|DIR", required = true)]
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "trust_config")]
     trust: Vec<PathBuf>,
+    /// Trust whom this file names for the image's repository: a trust.toml, or notation's
+    /// trustpolicy.oci.json [default: osguard/trust.toml in XDG_CONFIG_HOME or ~/.config, else in /etc]
+    #[arg(long, value_name = "FILE")]
+    trust_config: Option<PathBuf>,
+    /// Judge an image in a directory or an archive as one of this repository
+    #[arg(long, value_name = "HOST/REPOSITORY")]
+    scope: Option<Repository>,
+}
+
+/// Is the configuration with the repository that is to be judged.
+pub(crate) struct Trust {
+    pub(crate) configuration: TrustConfiguration,
+    /// Whether it is from a file, and not from certificates on the command line.
+    pub(crate) is_from_file: bool,
+    repository: Option<Repository>,
+    now: SystemTime,
 }
 
 impl TrustArguments {
-    /// Reads the certificates; at least one.
-    pub(crate) fn anchors(&self, output: &Output) -> Result<Vec<Certificate>, Failure> {
-        let mut anchors = Vec::new();
-        for path in &self.trust {
-            for file in files(path).map_err(|error| Failure::reading(path, error))? {
-                anchors.extend(certificates(&file)?);
-            }
-        }
-        for anchor in &anchors {
+    /// Reads who is trusted, for an image of this name.
+    pub(crate) fn read(&self, image: &Reference, output: &Output) -> Result<Trust, Failure> {
+        let configuration = self.configuration()?;
+        for anchor in configuration.scopes.iter().flat_map(|scope| &scope.stores).flat_map(anchors)
+        {
             if let Err(reason) = anchor.loadable() {
                 let subject = anchor.subject();
                 output.warning(format_args!(
@@ -34,34 +49,96 @@ impl TrustArguments {
                 ));
             }
         }
-        if anchors.is_empty() {
-            return Err(Failure::new(ExitStatus::Usage, "--trust names no certificate"));
+        for remark in &configuration.remarks {
+            output.detail(remark);
         }
-        Ok(anchors)
+        let repository = match (image, &self.scope) {
+            (Reference::Registry(reference), None) => Some(
+                format!("{}/{}", reference.registry, reference.repository)
+                    .parse()
+                    .map_err(|error| Failure::from_error(ExitStatus::Usage, error))?,
+            ),
+            (Reference::Registry(_), Some(_)) => {
+                return Err(Failure::new(
+                    ExitStatus::Usage,
+                    "--scope is for images that lie in no registry, and this one has a repository",
+                ));
+            }
+            (_, scope) => scope.clone(),
+        };
+        let is_from_file = self.trust.is_empty();
+        Ok(Trust { configuration, is_from_file, repository, now: SystemTime::now() })
+    }
+
+    fn configuration(&self) -> Result<TrustConfiguration, Failure> {
+        if !self.trust.is_empty() {
+            return match TrustStore::read("--trust", &self.trust) {
+                Ok(store) => Ok(TrustConfiguration::of_anchors("--trust", store.anchors)),
+                Err(TrustError::EmptyStore { .. }) => {
+                    Err(Failure::new(ExitStatus::Usage, "--trust names no certificate"))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        if let Some(path) = &self.trust_config {
+            return Ok(TrustConfiguration::read(path)?);
+        }
+        match default_files().into_iter().find(|path| path.exists()) {
+            Some(path) => Ok(TrustConfiguration::read(&path)?),
+            None => Err(Failure::new(ExitStatus::Usage, "nothing says which signers are trusted")
+                .hint("--trust names certificates, --trust-config a file that says who may sign what.")
+                .hint(format!("Without them, the first of these is read: {}.", listed(&default_files())))),
+        }
     }
 }
 
-/// Lists a file alone, or the files of a directory in the order of their names.
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+impl Trust {
+    /// Returns who judges the image.
+    pub(crate) fn judge(&self) -> Result<Judge<'_>, Failure> {
+        self.configuration.judge(self.repository.as_ref(), self.now).map_err(Failure::from)
     }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?.path();
-        if entry.is_file() {
-            files.push(entry);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure> {
-    let contents = small_file::read(path)?;
-    Certificate::all_from_file_contents(&contents).map_err(|error| {
-        Failure::from_error(ExitStatus::Usage, error).context(path.display()).hint(
-            "--trust takes certificates in PEM or DER, or directories that hold nothing else.",
-        )
-    })
+impl From<NoScope> for Failure {
+    fn from(error: NoScope) -> Self {
+        let hint = match &error.repository {
+            Some(_) => "Add a scope for it if its signers are to be trusted.",
+            None => {
+                "--scope names the repository as which the image is judged; a scope for `**` covers all images."
+            }
+        };
+        Self::from_error(ExitStatus::Refused, error).hint(hint)
+    }
 }
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        let not_found = |source: &std::io::Error| source.kind() == std::io::ErrorKind::NotFound;
+        match &error {
+            TrustError::Read { source, .. } if not_found(source) => {
+                Self::from_error(ExitStatus::NotFound, error)
+            }
+            TrustError::Certificate { .. } => Self::from_error(ExitStatus::Usage, error)
+                .hint("Certificates are read in PEM or DER, and of a directory all files."),
+            _ => Self::from_error(ExitStatus::Usage, error),
+        }
+    }
+}
+
+fn anchors(store: &TrustStore) -> &[libverity::certificate::Certificate] {
+    &store.anchors
+}
+
+/// Lists where a configuration is looked for, the user's own place first.
+fn default_files() -> Vec<PathBuf> {
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+    user.into_iter().chain([PathBuf::from("/etc")]).map(|directory| directory.join(FILE)).collect()
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+const FILE: &str = "osguard/trust.toml";

@@ -38,6 +38,7 @@ pub mod place;
 pub mod platform;
 pub mod push;
 pub mod reference;
+pub mod root_hash_cache;
 pub mod signatures;
 pub mod signing;
 pub mod signing_request;

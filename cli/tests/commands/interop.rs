@@ -97,6 +97,68 @@ fn notation_and_osguard_leave_each_other_their_signatures() {
     assert_eq!(scene.verify(&scene.image), 0);
 }
 
+/// notation's policy and trust store, and a key that notation has made, serve both.
+#[test]
+fn notation_and_osguard_share_a_trust_store() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(mut key) = or_skip(scene.clients.notation()) else { return };
+    run(key.args(["cert", "generate-test", "--default", "tester"])).unwrap();
+    let notation = scene.clients.home().join(".config/notation");
+    let policy = |store: &str, identity: &str| {
+        let policy = serde_json::json!({ "version": "1.0", "trustPolicies": [{
+            "name": "team",
+            "registryScopes": [scene.at("team/app")],
+            "signatureVerification": { "level": "strict" },
+            "trustStores": [store],
+            "trustedIdentities": [identity],
+        }] });
+        std::fs::write(notation.join("trustpolicy.oci.json"), policy.to_string()).unwrap();
+    };
+    let tester = "x509.subject: C=US, ST=WA, L=Seattle, O=Notary, CN=tester";
+    policy("ca:tester", tester);
+    let notation_agrees = |image: &str| {
+        let mut verify = scene.clients.notation().unwrap();
+        verify.args(["verify", "--insecure-registry", image]).output().unwrap().status.success()
+    };
+    let configuration = notation.join("trustpolicy.oci.json");
+    let osguard = |image: &str| {
+        let verify = ["verify", image, "--trust-config", configuration.to_str().unwrap()];
+        scene.environment.run(verify)
+    };
+
+    // Each signs with the same key, and each trusts the other's key by the same files.
+    let mut sign = scene.clients.notation().unwrap();
+    run(sign.args(["sign", "--insecure-registry", &scene.image])).unwrap();
+    assert!(notation_agrees(&scene.image));
+    assert_eq!(osguard(&scene.image).code, 10, "a signature of the manifest is none of a layer");
+    let path = |ending: &str| notation.join(format!("localkeys/tester.{ending}"));
+    let (key, certificate) = (path("key"), path("crt"));
+    let sign = ["sign", &scene.image, "--key", key.to_str().unwrap(), "--cert"];
+    let certificate = certificate.to_str().unwrap();
+    scene.environment.run(sign.iter().chain(&[certificate])).done();
+    assert!(notation_agrees(&scene.image));
+    let ran = osguard(&scene.image);
+    assert_eq!(ran.code, 0, "{ran}");
+
+    // Somebody else's identity, somebody else's store, and another repository.
+    policy("ca:tester", &tester.replace("CN=tester", "CN=other"));
+    assert!(!notation_agrees(&scene.image));
+    assert_eq!(osguard(&scene.image).code, 11);
+    let mut add = scene.clients.notation().unwrap();
+    let alice = scene.environment.path("alice.crt");
+    run(add.args(["cert", "add", "--type", "ca", "--store", "release"]).arg(alice)).unwrap();
+    policy("ca:release", "*");
+    assert!(!notation_agrees(&scene.image));
+    assert_eq!(osguard(&scene.image).code, 11);
+    scene.sign();
+    assert_eq!(osguard(&scene.image).code, 0);
+    let other = scene.at("team/other:v1");
+    let skopeo = scene.clients.skopeo().unwrap();
+    scene.skopeo(skopeo, &format!("docker://{}", scene.image), &format!("docker://{other}"));
+    assert!(!notation_agrees(&other));
+    assert_eq!(osguard(&other).code, 13);
+}
+
 #[test]
 fn oras_sees_the_signatures_and_carries_them() {
     let Some(scene) = Scene::new() else { return };

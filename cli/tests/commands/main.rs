@@ -23,6 +23,7 @@ mod pushing;
 mod registries;
 mod signing;
 mod tokens;
+mod trusting;
 mod two_steps;
 mod usage;
 mod verifying;

@@ -61,12 +61,9 @@ fn what_is_missing_is_named() {
     ");
     assert_snapshot!(environment.run(["verify", "oci:image"]), @"
     --- standard error ---
-    error: the following required arguments were not provided:
-      --trust <FILE|DIR>
-
-    Usage: osguard verify --trust <FILE|DIR> <IMAGE>
-
-    For more information, try '--help'.
+    Error: nothing says which signers are trusted
+    Hint: --trust names certificates, --trust-config a file that says who may sign what.
+    Hint: Without them, the first of these is read: $TEST/home/.config/osguard/trust.toml, /etc/osguard/trust.toml.
     --- exit code 2 ---
     ");
     assert_eq!(environment.run(["key"]).code, 2);

@@ -34,6 +34,12 @@ fn what_a_trusted_signer_signed_is_accepted() {
     {
       "schema": "osguard.verify.v1",
       "image": "oci:image@sha256:41932bc02fd62feb8618fb62fa3fc49aea527f60fe83a1fe95523ca9bf3e29ef",
+      "trust": {
+        "source": "--trust",
+        "scope": "--trust",
+        "requirement": "any"
+      },
+      "root_hashes": "recompute",
       "verdict": "signed",
       "manifests": [
         {
@@ -53,6 +59,10 @@ fn what_a_trusted_signer_signed_is_accepted() {
                   "root_hash": "e143886f905f28bf0b420af45ad2e9f4bf38d53782ef9b174c36274873e59cd7",
                   "profile": "containerd-full-v1",
                   "signer": "CN=alice",
+                  "key": "49b5d94dd761adbdc539207d98c9f8c3772cea1d",
+                  "stores": [
+                    "--trust"
+                  ],
                   "expired": false
                 }
               ]
@@ -69,6 +79,10 @@ fn what_a_trusted_signer_signed_is_accepted() {
                   "root_hash": "f3309ec5d66e790f8b80335e0b924185141de28b1ea0f6556ab6889ac52470f0",
                   "profile": "containerd-full-v1",
                   "signer": "CN=alice",
+                  "key": "49b5d94dd761adbdc539207d98c9f8c3772cea1d",
+                  "stores": [
+                    "--trust"
+                  ],
                   "expired": false
                 }
               ]
@@ -100,7 +114,7 @@ fn certificates_may_lie_in_a_directory() {
     assert_snapshot!(environment.refused(VERIFY.iter().chain(&["trusted"])), @"
     --- standard error ---
     Error: trusted/notes: it is not an X.509 certificate in DER: an element has the tag 0x6e where 0x30 is required
-    Hint: --trust takes certificates in PEM or DER, or directories that hold nothing else.
+    Hint: Certificates are read in PEM or DER, and of a directory all files.
     --- exit code 2 ---
     ");
     assert_snapshot!(environment.refused(VERIFY.iter().chain(&["nothing"])), @"

@@ -52,6 +52,13 @@ impl<'a> Judge<'a> {
         self.scope.authenticity == Enforcement::Skip
     }
 
+    /// Tells whether a signature is by somebody trusted, so that it is worth the work to hold it
+    /// against its layer.
+    pub fn trusts(&self, root_hash: &RootHash, signature: &[u8]) -> bool {
+        let candidate = Candidate { root_hash, signature, comparison: Comparison::Skipped };
+        self.signer(&candidate, &mut SignatureVerdict::new()).is_ok()
+    }
+
     /// Judges the signatures of one layer.
     pub fn layer(&self, candidates: &[Candidate<'_>]) -> LayerVerdict {
         if self.skips() {
@@ -83,13 +90,7 @@ impl<'a> Judge<'a> {
     }
 
     fn signature(&self, candidate: &Candidate<'_>) -> SignatureVerdict {
-        let mut verdict = SignatureVerdict {
-            standing: Standing::Signed,
-            signer: None,
-            stores: Vec::new(),
-            findings: Vec::new(),
-            remarks: Vec::new(),
-        };
+        let mut verdict = SignatureVerdict::new();
         match self.signer(candidate, &mut verdict) {
             Ok(accepted) => verdict.signer = Some(accepted),
             Err(finding) => verdict.object(Standing::NotTrusted, finding),
@@ -197,6 +198,16 @@ pub struct SignatureVerdict {
 }
 
 impl SignatureVerdict {
+    fn new() -> Self {
+        Self {
+            standing: Standing::Signed,
+            signer: None,
+            stores: Vec::new(),
+            findings: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
     /// Refuses the signature; the worst reason decides where it stands.
     fn object(&mut self, standing: Standing, finding: Finding) {
         self.standing = self.standing.max(standing);

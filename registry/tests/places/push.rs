@@ -6,7 +6,8 @@ use std::path::Path;
 use libverity::certificate::Certificate;
 use libverity::digest::Digest;
 use libverity::layer::{LayerError, Profile};
-use libverity::signer::{FileSigner, Signer as _};
+use libverity::pkcs7::verify_root_hash;
+use libverity::signer::{FileSigner, SignError, SignatureAlgorithm, Signer};
 use osguard_registry::archive::Archive;
 use osguard_registry::artifact::Format;
 use osguard_registry::conversion::ConversionError;
@@ -22,7 +23,7 @@ use osguard_registry::reference::{ArchiveFile, Selector};
 use osguard_registry::signatures::{self, Published};
 use osguard_registry::signing::{self, SigningError};
 use osguard_registry::tag::Tag;
-use osguard_registry::verification::{Standing, verify};
+use osguard_registry::verification::{Content, ExaminedSignature, RootHashes, examine};
 use osguard_testkit::image::TarMaker;
 
 use crate::support::{Event, ImageMaker, Watched, blob_file, signer};
@@ -71,8 +72,16 @@ fn assert_signed(place: &dyn Place, signer: &FileSigner) {
     let anchors: &[Certificate] = std::slice::from_ref(signer.certificate());
     let index = place.resolve(&Selector::Tag(tag("pushed"))).unwrap();
     for image in Image::all(place, &index, None).unwrap() {
-        let verdict = verify(place, &image, anchors, &|_, blob| blob).unwrap();
-        assert_eq!(verdict.standing(), Standing::Signed);
+        let watch = &|_: &_, blob| blob;
+        let examined = examine(place, &image, RootHashes::Recompute, &|_| true, watch).unwrap();
+        assert!(!examined.layers.is_empty());
+        for layer in examined.layers {
+            let is_good = |found: &ExaminedSignature| {
+                matches!(found.content, Content::Has(_))
+                    && verify_root_hash(&found.claim.root_hash, &found.signature, anchors).is_ok()
+            };
+            assert!(layer.signatures.iter().any(is_good), "{layer:?}");
+        }
     }
 }
 
@@ -277,6 +286,54 @@ fn an_upload_that_begins_anew_is_converted_once() {
     let pushed = push_signed(&from, &image, &Restarting(&to), &alice).unwrap();
     assert_eq!(pushed.images[0].signed.layers[0].layer_digest, Digest::of(&layer));
     assert_signed(&to, &alice);
+}
+
+/// Whoever signs, and in whatever form: what the kernel would refuse is not published.
+#[test]
+fn nothing_is_published_of_a_signer_that_errs() {
+    let directory = tempfile::tempdir().unwrap();
+    let erring = Erring(signer("alice"));
+    let (from, index) = index(&directory.path().join("from"));
+    let image = &Image::all(&from, index.descriptor(), None).unwrap()[0];
+    let profiles = [Profile::ContainerdFullV1];
+    let error = signing::sign(&from, image, &profiles, &erring, &|_, blob| blob).unwrap_err();
+    assert!(matches!(error, SigningError::Signer(SignError::NotAcceptable(_))), "{error}");
+    for (format, embeds) in
+        [(Format::Standard, false), (Format::Prototype, false), (Format::Standard, true)]
+    {
+        let signing = Signing { profiles: &profiles, signer: &erring, format, embeds };
+        let to = Layout::create(&directory.path().join(format!("{format:?}-{embeds}"))).unwrap();
+        let watched = Watched::new(&to);
+        let watch = |_: &Descriptor, content: Box<dyn Read>| content;
+        let tag = tag("pushed");
+        let listing = Listing::Tag(&tag);
+        let error = push(&from, index.descriptor(), &watched, listing, &signing, &watch);
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, PushError::Signing(SigningError::Signer(SignError::NotAcceptable(_)))),
+            "{error}"
+        );
+        assert!(to.resolve(&Selector::Only).is_err());
+        let is_tag = |event: &Event| matches!(event, Event::Tagged(_));
+        assert!(!watched.events().iter().any(is_tag));
+    }
+}
+
+/// Is a signer whose signatures are over something else.
+struct Erring(FileSigner);
+
+impl Signer for Erring {
+    fn certificate(&self) -> &Certificate {
+        self.0.certificate()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.0.sign(&[message, b"more"].concat())
+    }
 }
 
 /// Is a place to which each blob is sent in several attempts.

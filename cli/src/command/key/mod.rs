@@ -1,5 +1,6 @@
 //! `osguard key`.
 
+mod coverage;
 mod generate;
 mod show;
 
@@ -9,9 +10,10 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Make signing keys, and explain keys, certificates and signatures
+/// Make signing keys, explain keys and signatures, and tell what a key still protects
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Coverage(Box<coverage::Arguments>),
     Generate(generate::Arguments),
     Show(show::Arguments),
 }
@@ -19,6 +21,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Coverage(arguments) => coverage::run(arguments, output),
             Self::Generate(arguments) => generate::run(arguments, output),
             Self::Show(arguments) => show::run(arguments, output),
         }

@@ -1,0 +1,142 @@
+//! `osguard verify`.
+
+mod report;
+
+use osguard_policy::trust::{Finding, Judge, Standing};
+use report::{ManifestReport, TrustReport, VerifyReport};
+
+use crate::conversion::watch;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::image::ImageArguments;
+use crate::judgement::{JudgedImage, name};
+use crate::output::Output;
+use crate::root_hash::{How, RootHashArguments, Source};
+use crate::trust::TrustArguments;
+
+/// Verify that every layer of an image is signed by somebody trusted
+///
+/// The root hash of each layer is computed anew, and each signature judged by the kernel's own rules. One good signature
+/// for each layer is enough, unless a trust configuration asks for more; all others are shown with what is wrong with
+/// them. Dates and revocations are checked here alone: the kernel asks for neither.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    image: ImageArguments,
+    #[command(flatten)]
+    trust: TrustArguments,
+    #[command(flatten)]
+    root_hash: RootHashArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
+    let trust = arguments.trust.read(&arguments.image.reference()?, output)?;
+    let judge = trust.judge()?;
+    let source = match judge.skips() {
+        // Nobody will look at the result.
+        true => Source::none(),
+        false => arguments.root_hash.source(output),
+    };
+    let found = arguments.image.find()?;
+    let mut judged = Vec::new();
+    for image in arguments.image.images(&found)? {
+        let progress = output.progress();
+        let (place, root_hashes) = (&*found.place, source.root_hashes());
+        let verdict = JudgedImage::new(place, &image, root_hashes, &judge, &watch(&progress))?;
+        judged.push((image, verdict));
+    }
+    let worst = judged.iter().map(|(_, judged)| judged.standing()).max();
+    let worst = worst.unwrap_or(Standing::NotSigned);
+    let reference = found.reference.to_string();
+    output.report(&VerifyReport {
+        image: reference.clone(),
+        trust: TrustReport::of(&trust, &judge),
+        root_hashes: source.how(),
+        verdict: name(worst),
+        manifests: judged
+            .iter()
+            .map(|(image, judged)| ManifestReport::of(image, judged, &judge))
+            .collect(),
+    })?;
+    if source.how() == How::Skip && worst == Standing::Signed {
+        output.warning(
+            "the layers were not read: whether they have the signed root hashes is for the kernel to find out",
+        );
+    }
+    conclude(
+        &reference,
+        worst,
+        &judged.iter().map(|(_, judged)| judged).collect::<Vec<_>>(),
+        &judge,
+        output,
+    )
+}
+
+fn conclude(
+    image: &str,
+    worst: Standing,
+    judged: &[&JudgedImage],
+    judge: &Judge<'_>,
+    output: &Output,
+) -> Result<ExitStatus, Failure> {
+    let failure = match worst {
+        Standing::Signed => return Ok(ExitStatus::Done),
+        Standing::Skipped => {
+            output.warning(format_args!(
+                "nothing was verified: the trust configuration skips {:?}",
+                judge.scope().name
+            ));
+            return Ok(ExitStatus::Done);
+        }
+        Standing::Refused => refused(image, judged),
+        Standing::ContentDiffers => Failure::new(
+            ExitStatus::ContentDiffers,
+            format!("{image} is not what was signed: a root hash differs"),
+        )
+        .hint("Sign it again if you know why it changed; if not, do not run it."),
+        Standing::NotTrusted => Failure::new(
+            ExitStatus::NotTrusted,
+            format!("{image} has signatures, but none that is valid and trusted for every layer"),
+        )
+        .hint("--trust names the certificates of the signers that you trust."),
+        Standing::NotSigned => {
+            Failure::new(ExitStatus::NotSigned, format!("{image} has layers without a signature"))
+                .hint("`osguard sign` signs every layer of an image.")
+        }
+    };
+    Err(failure)
+}
+
+/// Fails with the first reason for which a layer is refused that the kernel would take.
+fn refused(image: &str, judged: &[&JudgedImage]) -> Failure {
+    let refused = judged
+        .iter()
+        .flat_map(|image| &image.verdicts)
+        .find(|verdict| verdict.standing == Standing::Refused);
+    let finding = refused.and_then(|verdict| {
+        let mut signatures = verdict.signatures.iter();
+        let signature = signatures.find(|signature| signature.standing == Standing::Refused)?;
+        signature.findings.last()
+    });
+    let unmet = refused.and_then(|verdict| verdict.unmet);
+    let reason = match (finding, unmet) {
+        (Some(finding), _) => finding.to_string(),
+        (None, Some(unmet)) => unmet.to_string(),
+        (None, None) => "a layer has no good signature".to_owned(),
+    };
+    let hint = match finding {
+        Some(Finding::Invalid { .. }) => {
+            "Sign it again with a certificate that is valid, or have the scope say validity = \"log\"."
+        }
+        Some(Finding::RevokedSigner { .. }) => {
+            "Sign it again with another key; `osguard key coverage` shows what else the key has signed."
+        }
+        Some(Finding::RevokedRootHash { .. }) => "Do not run it: take a version that was mended.",
+        _ => "Have those sign whose signatures are missing.",
+    };
+    Failure::new(
+        ExitStatus::Refused,
+        format!("{image} is refused by the trust configuration: {reason}"),
+    )
+    .hint(hint)
+}
