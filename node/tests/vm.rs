@@ -1,6 +1,7 @@
 //! Mounts and policies on the real kernels: what runs, what is refused, and that nothing is left behind.
 
 mod guest;
+mod verity_keyring;
 
 use guest::{Guest, Layer};
 use osguard_testkit::pki::Signer;
