@@ -12,6 +12,7 @@ mod layers;
 mod measure;
 mod moving;
 mod signing;
+mod verifying;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("lanes", |_| {
         lanes::measure();
         Ok(())
@@ -38,6 +39,7 @@ const PARTS: [Part; 6] = [
     ("signing", signing::measure),
     ("moving", moving::measure),
     ("hook", hook::measure),
+    ("verifying", verifying::measure),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
