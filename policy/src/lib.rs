@@ -1,16 +1,22 @@
 //! The policies by which IPE, the kernel's Integrity Policy Enforcement, decides what may run.
 //!
-//! A policy is a text with a name and a version ([`name`], [`version`], [`header`]). osguard writes
-//! the one that a node needs ([`node_policy`]), signs it ([`sign`]), reads what others have signed
-//! ([`blob`]), and knows what the kernel means when it refuses one ([`errno`]).
+//! A policy is a text with a name and a version ([`name`], [`version`], [`header`]), made of the words
+//! ([`vocabulary`]) that a kernel knows ([`kernel_version`]). osguard writes the one that a node needs
+//! ([`node_policy`]), parses those of others as the kernel does ([`syntax`]) and puts them straight
+//! ([`mod@format`]). It signs them ([`sign`]), reads what others have signed ([`blob`]), and knows what the
+//! kernel means when it refuses one ([`errno`]).
 //!
 //! Besides, what a policy cannot say: which signers are trusted for which images ([`trust`]).
 
 pub mod blob;
 pub mod errno;
+pub mod format;
 pub mod header;
+pub mod kernel_version;
 pub mod name;
 pub mod node_policy;
 pub mod sign;
+pub mod syntax;
 pub mod trust;
 pub mod version;
+pub mod vocabulary;

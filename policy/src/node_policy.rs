@@ -7,18 +7,21 @@ use libverity::digest::RootHash;
 
 use crate::name::PolicyName;
 use crate::version::PolicyVersion;
+use crate::vocabulary::Operation;
 
 /// Describes the policy of a node; its [`Display`](fmt::Display) is the text that the kernel loads.
 ///
 /// Programs and libraries may be executed only from dm-verity volumes whose root hash is signed by
-/// a trusted key, except for the volumes that are revoked. Everything else is left alone unless it
-/// is among the [guarded](Self::guarded) operations, for which the same holds.
+/// a trusted key, or is among those that are [pinned](Self::pin) if there are any, except for the
+/// volumes that are revoked. Everything else is left alone unless it is among the
+/// [guarded](Self::guarded) operations, for which the same holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePolicy {
     name: PolicyName,
     version: PolicyVersion,
     guarded: BTreeSet<Operation>,
     allow_boot_verified: bool,
+    pinned: BTreeSet<RootHash>,
     revoked: BTreeSet<RootHash>,
 }
 
@@ -30,6 +33,7 @@ impl NodePolicy {
             version,
             guarded: BTreeSet::from([Operation::Execute]),
             allow_boot_verified: false,
+            pinned: BTreeSet::new(),
             revoked: BTreeSet::new(),
         }
     }
@@ -61,15 +65,21 @@ impl NodePolicy {
         self
     }
 
+    /// Allows what lies on this volume, signed or not, and no longer what lies on others because they are
+    /// signed.
+    ///
+    /// One policy holds about 560 root hashes for one guarded operation.
+    pub fn pin(mut self, root_hash: RootHash) -> Result<Self, RootHashError> {
+        self.pinned.insert(checked(root_hash)?);
+        Ok(self)
+    }
+
     /// Denies everything on one volume, whoever signed it.
     ///
     /// A policy of 65,535 bytes, signature included, holds about 560 revocations for one guarded
     /// operation.
-    pub fn revoke(mut self, root_hash: RootHash) -> Result<Self, RevokeError> {
-        if root_hash.as_bytes().len() != SHA256_BYTES {
-            return Err(RevokeError { root_hash });
-        }
-        self.revoked.insert(root_hash);
+    pub fn revoke(mut self, root_hash: RootHash) -> Result<Self, RootHashError> {
+        self.revoked.insert(checked(root_hash)?);
         Ok(self)
     }
 }
@@ -89,7 +99,15 @@ impl fmt::Display for NodePolicy {
                     "op={operation} dmverity_roothash=sha256:{root_hash} action=DENY"
                 )?;
             }
-            writeln!(formatter, "op={operation} dmverity_signature=TRUE action=ALLOW")?;
+            for root_hash in self.pinned.difference(&self.revoked) {
+                writeln!(
+                    formatter,
+                    "op={operation} dmverity_roothash=sha256:{root_hash} action=ALLOW"
+                )?;
+            }
+            if self.pinned.is_empty() {
+                writeln!(formatter, "op={operation} dmverity_signature=TRUE action=ALLOW")?;
+            }
             if self.allow_boot_verified {
                 writeln!(formatter, "op={operation} boot_verified=TRUE action=ALLOW")?;
             }
@@ -98,40 +116,18 @@ impl fmt::Display for NodePolicy {
     }
 }
 
-/// Is something that IPE can forbid.
-///
-/// Source: `Documentation/admin-guide/LSM/ipe.rst`, "Operations".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// Executing a file, or mapping it as executable.
-    Execute,
-    /// Loading firmware into a device.
-    Firmware,
-    /// Loading a kernel module.
-    KernelModule,
-    /// Loading the kernel to start next.
-    KexecImage,
-    /// Loading the initramfs of the kernel to start next.
-    KexecInitramfs,
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Execute => "EXECUTE",
-            Self::Firmware => "FIRMWARE",
-            Self::KernelModule => "KMODULE",
-            Self::KexecImage => "KEXEC_IMAGE",
-            Self::KexecInitramfs => "KEXEC_INITRAMFS",
-        })
+/// Returns a root hash that can stand in a rule.
+pub(crate) fn checked(root_hash: RootHash) -> Result<RootHash, RootHashError> {
+    match root_hash.as_bytes().len() {
+        SHA256_BYTES => Ok(root_hash),
+        _ => Err(RootHashError { root_hash }),
     }
 }
 
-/// Says that a root hash cannot be revoked.
+/// Says that a root hash is none of SHA-256, by which all of osguard's volumes are made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{root_hash} cannot be revoked: it is not a root hash of SHA-256, which has 64 digits")]
-pub struct RevokeError {
+#[error("{root_hash} is not a root hash of SHA-256, which has 64 digits")]
+pub struct RootHashError {
     /// The root hash.
     pub root_hash: RootHash,
 }
@@ -191,8 +187,30 @@ mod tests {
     }
 
     #[test]
-    fn only_root_hashes_of_sha256_are_revoked() {
+    fn only_root_hashes_of_sha256_are_named() {
         let root_hash = RootHash::from_bytes([1; 64]);
-        assert_eq!(policy().revoke(root_hash.clone()), Err(RevokeError { root_hash }));
+        assert_eq!(
+            policy().pin(root_hash.clone()),
+            Err(RootHashError { root_hash: root_hash.clone() })
+        );
+        assert_eq!(policy().revoke(root_hash.clone()), Err(RootHashError { root_hash }));
+    }
+
+    #[test]
+    fn pinned_volumes_take_the_place_of_signed_ones() {
+        let hash = |byte| RootHash::from_bytes([byte; 32]);
+        let policy = policy()
+            .pin(hash(0xbb))
+            .and_then(|policy| policy.pin(hash(0xaa)))
+            .and_then(|policy| policy.revoke(hash(0xbb)))
+            .unwrap();
+        let (aa, bb) = ("aa".repeat(32), "bb".repeat(32));
+        let expected = format!(
+            "policy_name=osguard policy_version=1.0.7\nDEFAULT action=ALLOW\n\n\
+             DEFAULT op=EXECUTE action=DENY\n\
+             op=EXECUTE dmverity_roothash=sha256:{bb} action=DENY\n\
+             op=EXECUTE dmverity_roothash=sha256:{aa} action=ALLOW\n"
+        );
+        assert_eq!(policy.to_string(), expected);
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use libverity::digest::RootHash;
 use osguard_policy::name::PolicyName;
-use osguard_policy::node_policy::{NodePolicy, Operation};
+use osguard_policy::node_policy::NodePolicy;
 use osguard_policy::version::PolicyVersion;
+use osguard_policy::vocabulary::Operation;
 use serde::Serialize;
 
 use crate::exit_status::ExitStatus;
