@@ -2,16 +2,19 @@
 //!
 //! A policy is a text with a name and a version ([`name`], [`version`], [`header`]), made of the words
 //! ([`vocabulary`]) that a kernel knows ([`kernel_version`]). osguard writes the one that a node needs
-//! ([`node_policy`]), parses those of others as the kernel does ([`syntax`]), finds what nobody means in them
-//! ([`lint`], for a kernel of some [`kernel_config`]), shows where ([`diagnostic`]) and puts them straight
-//! ([`mod@format`]). It signs them ([`sign`]), reads what others have signed ([`blob`]), and knows what the
-//! kernel means when it refuses one ([`errno`]).
+//! ([`node_policy`]) and its successors ([`revision`]), parses those of others as the kernel does
+//! ([`syntax`]), finds what nobody means in them ([`lint`], for a kernel of some [`kernel_config`]) and
+//! shows where ([`diagnostic`]), puts them straight ([`mod@format`]), says in plain words what they mean
+//! ([`explain`]) and decides as the kernel would ([`evaluate`]). It signs them ([`sign`]), reads what others
+//! have signed ([`blob`]), and knows what the kernel means when it refuses one ([`errno`]).
 //!
 //! Besides, what a policy cannot say: which signers are trusted for which images ([`trust`]).
 
 pub mod blob;
 pub mod diagnostic;
 pub mod errno;
+pub mod evaluate;
+pub mod explain;
 pub mod format;
 pub mod header;
 pub mod kernel_config;
@@ -19,6 +22,7 @@ pub mod kernel_version;
 pub mod lint;
 pub mod name;
 pub mod node_policy;
+pub mod revision;
 pub mod sign;
 pub mod syntax;
 pub mod trust;
