@@ -18,6 +18,7 @@ mod limits;
 mod nodes;
 mod plugins;
 mod policies;
+mod policy_checks;
 mod profiles;
 mod pushing;
 mod registries;

@@ -104,9 +104,9 @@ fn wrong_values_are_named_with_the_right_ones() {
     For more information, try '--help'.
     --- exit code 2 ---
     "#);
-    assert_snapshot!(environment.run(["policy", "new", "--revoke", "root"]), @r#"
+    assert_snapshot!(environment.run(["policy", "new", "--revoke", "5e5e"]), @r#"
     --- standard error ---
-    error: invalid value 'root' for '--revoke <ROOT_HASH>': "root" is not a root hash: 40 to 128 hexadecimal digits are expected
+    error: invalid value '5e5e' for '--revoke <VOLUME>': a root hash has 64 digits, and this has 4
 
     For more information, try '--help'.
     --- exit code 2 ---

@@ -1,7 +1,7 @@
 //! What the errors of deployment mean for the exit code, and what to do about them.
 
 use osguard_node::deploy::DeployError;
-use osguard_node::securityfs::IpeUnavailable;
+use osguard_node::securityfs::{IpeUnavailable, SecurityfsError};
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -24,6 +24,12 @@ pub(super) fn unavailable(error: IpeUnavailable) -> Failure {
 
 impl From<DeployError> for Failure {
     fn from(error: DeployError) -> Self {
+        Self::from_error(ExitStatus::Failure, error)
+    }
+}
+
+impl From<SecurityfsError> for Failure {
+    fn from(error: SecurityfsError) -> Self {
         Self::from_error(ExitStatus::Failure, error)
     }
 }

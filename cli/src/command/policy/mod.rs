@@ -2,9 +2,16 @@
 
 mod deploy;
 mod failure;
+mod format;
+mod lint;
 mod new;
+mod revoke;
+mod show;
 mod sign;
+mod source;
 mod status;
+mod volumes;
+mod wanted;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -16,15 +23,21 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Write, sign and deploy IPE policies
+/// Write, check, sign and deploy IPE policies
 ///
-/// The policy decides which files the kernel executes on this machine. `new` writes one as text,
-/// `sign` wraps it in a signature that the kernel accepts, `deploy` loads and activates it,
-/// `status` shows what is in force.
+/// The policy decides which files the kernel executes on this machine. `new` writes one as text, `lint`
+/// finds what is wrong with it, `format` puts it straight, `show` says in plain words what it does,
+/// `revoke` adds denials to it.
+/// `sign` wraps it in a signature that the kernel accepts, `deploy` loads and activates it, `status`
+/// shows what is in force.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Deploy(deploy::Arguments),
+    Format(format::Arguments),
+    Lint(lint::Arguments),
     New(new::Arguments),
+    Revoke(revoke::Arguments),
+    Show(show::Arguments),
     Sign(sign::Arguments),
     Status(status::Arguments),
 }
@@ -33,7 +46,11 @@ impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Deploy(arguments) => deploy::run(arguments, output),
+            Self::Format(arguments) => format::run(arguments, output),
+            Self::Lint(arguments) => lint::run(arguments, output),
             Self::New(arguments) => new::run(arguments, output),
+            Self::Revoke(arguments) => revoke::run(arguments, output),
+            Self::Show(arguments) => show::run(arguments, output),
             Self::Sign(arguments) => sign::run(arguments, output),
             Self::Status(arguments) => status::run(arguments, output),
         }

@@ -3,41 +3,27 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use libverity::digest::RootHash;
-use osguard_policy::name::PolicyName;
-use osguard_policy::node_policy::NodePolicy;
-use osguard_policy::version::PolicyVersion;
-use osguard_policy::vocabulary::Operation;
 use serde::Serialize;
 
+use super::wanted::WantedArguments;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
+use crate::network::NetworkArguments;
 use crate::output::{Output, Report};
 
 /// Write the policy of a node as text
 ///
 /// Under this policy the kernel executes only files on dm-verity volumes whose root hash is signed
-/// by a key in its keyrings.
+/// by a key in its keyrings, or on those that --pin names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The name; one node should keep to one
-    #[arg(long, default_value = "osguard")]
-    name: PolicyName,
-    /// The version, three numbers up to 65535; a kernel takes only higher ones than it has
-    #[arg(long, value_name = "MAJOR.MINOR.REVISION", default_value = "1.0.0")]
-    policy_version: PolicyVersion,
-    /// Allow what lies in the initramfs, too
-    #[arg(long)]
-    boot_verified: bool,
-    /// Deny the volume with this root hash, whoever signed it; may be repeated
-    #[arg(long, value_name = "ROOT_HASH")]
-    revoke: Vec<RootHash>,
-    /// Guard kernel modules, firmware and kexec images in the same way
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    wanted: WantedArguments,
     /// The file to write, which must not exist [default: standard output]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    network: NetworkArguments,
 }
 
 #[derive(Serialize)]
@@ -63,20 +49,7 @@ impl Report for NewReport {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let mut policy = NodePolicy::new(arguments.name.clone(), arguments.policy_version);
-    if arguments.boot_verified {
-        policy = policy.allow_boot_verified();
-    }
-    if arguments.strict {
-        for operation in STRICT {
-            policy = policy.guard(operation);
-        }
-    }
-    for root_hash in &arguments.revoke {
-        policy = policy
-            .revoke(root_hash.clone())
-            .map_err(|error| Failure::from_error(ExitStatus::Usage, error))?;
-    }
+    let policy = arguments.wanted.policy(&arguments.network, output)?;
     let text = policy.to_string();
     if let Some(path) = &arguments.file {
         super::write_new(path, text.as_bytes())?;
@@ -89,10 +62,3 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     })?;
     Ok(ExitStatus::Done)
 }
-
-const STRICT: [Operation; 4] = [
-    Operation::Firmware,
-    Operation::KernelModule,
-    Operation::KexecImage,
-    Operation::KexecInitramfs,
-];

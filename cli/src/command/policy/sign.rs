@@ -79,7 +79,12 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
             SignPolicyError::Sign(_) => ExitStatus::Failure,
             _ => ExitStatus::Usage,
         };
+        let is_syntax = matches!(error, SignPolicyError::Syntax(_));
         let failure = Failure::from_error(status, error).context(path.display());
+        if is_syntax {
+            let lint = format!("`osguard policy lint {}`", path.display());
+            return failure.hint(format!("{lint} shows the line and a way out."));
+        }
         match SignedPolicy::read(text.clone()) {
             Ok(_) => failure.hint("This is a signed policy already; sign its text."),
             Err(_) => failure,
