@@ -11,6 +11,7 @@ mod lanes;
 mod layers;
 mod measure;
 mod moving;
+mod policy;
 mod signing;
 mod verifying;
 
@@ -29,13 +30,14 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("lanes", |_| {
         lanes::measure();
         Ok(())
     }),
     ("keys", keys::measure),
     ("layers", layers::measure),
+    ("policy", |_| policy::measure()),
     ("signing", signing::measure),
     ("moving", moving::measure),
     ("hook", hook::measure),

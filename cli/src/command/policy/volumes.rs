@@ -87,7 +87,7 @@ fn of_file(path: &Path, output: &Output) -> Result<RootHash, Failure> {
     let layer = LayerFile::open(file).map_err(failed)?;
     let label = path.display().to_string();
     let size_bytes = layer.image().facts().size_bytes();
-    let mut data = output.progress().reading(&label, size_bytes, layer.data());
+    let mut data = output.progress().reading(&label, size_bytes, layer.data().map_err(failed)?);
     Ok(layer.hash_tree(&mut data).map_err(failed)?.root_hash().clone())
 }
 
