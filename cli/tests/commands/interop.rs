@@ -118,7 +118,10 @@ fn notation_and_osguard_share_a_trust_store() {
     policy("ca:tester", tester);
     let notation_agrees = |image: &str| {
         let mut verify = scene.clients.notation().unwrap();
-        verify.args(["verify", "--insecure-registry", image]).output().unwrap().status.success()
+        let verified = verify.args(["verify", "--insecure-registry", image]).output().unwrap();
+        // Shown where the test fails.
+        eprintln!("{}", String::from_utf8_lossy(&verified.stderr));
+        verified.status.success()
     };
     let configuration = notation.join("trustpolicy.oci.json");
     let osguard = |image: &str| {

@@ -145,7 +145,9 @@ fn redundant_rules(
             let is_same = || condition.digests().any(|digest| digests.contains(digest));
             condition.meets(shape) && (!condition.shape.shares_digest_kind(shape) || is_same())
         });
-        if !holds_off && !odd.contains(&index) {
+        // A revocation stays for the day on which something wider is allowed.
+        let revokes = rule.action.value == Action::Deny && condition.shape.has_digest();
+        if !holds_off && !revokes && !odd.contains(&index) {
             let verb = match default {
                 Action::Allow => "allowed",
                 Action::Deny => "denied",

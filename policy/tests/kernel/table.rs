@@ -75,7 +75,7 @@ pub(crate) const CASES: &[Case] = &[
     (b"policy_name=t policy_version=1.0.0\nDEFAULT action=ALLOW\0what ever", Ok(())),
     (b"policy_name=t policy_version=1.0.0\nDEFAULT action=ALLOW\n\0op=EXECUTE", Ok(())),
     (b"policy_name=t policy_version=1.0.0\nDEFAULT action=AL\0LOW", Err(E::EBADMSG)),
-    (b"policy_name=t policy_version=1.0.0\x0bDEFAULT action=ALLOW", Err(E::EBADMSG)),
+    (b"policy_name=t policy_version=1.0.0\x0bDEFAULT action=ALLOW", Err(E::EINVAL)),
     // Headers.
     (b"policy_name=$@!*&^%%\\:;{}() policy_version=1.0.0\nDEFAULT action=ALLOW", Ok(())),
     (b"policy_name=\xff\xef policy_version=1.0.0\nDEFAULT action=ALLOW", Ok(())),
