@@ -112,7 +112,10 @@ fn notation_and_osguard_share_a_trust_store() {
             "trustStores": [store],
             "trustedIdentities": [identity],
         }] });
-        std::fs::write(notation.join("trustpolicy.oci.json"), policy.to_string()).unwrap();
+        // The name since version 1.3, and the one before.
+        for file in ["trustpolicy.oci.json", "trustpolicy.json"] {
+            std::fs::write(notation.join(file), policy.to_string()).unwrap();
+        }
     };
     let tester = "x509.subject: C=US, ST=WA, L=Seattle, O=Notary, CN=tester";
     policy("ca:tester", tester);

@@ -156,11 +156,13 @@ fn bad_input_gets_one_clear_line() {
     let file = std::fs::File::create(environment.path("long")).unwrap();
     file.set_len(100 << 20).unwrap();
     for command in ["lint", "format", "show"] {
-        assert_snapshot!(environment.run(["policy", command, "long"]), @"
-        --- standard error ---
-        Error: cannot read long: it is longer than 1048576 bytes
-        --- exit code 1 ---
-        ");
+        insta::allow_duplicates! {
+            assert_snapshot!(environment.run(["policy", command, "long"]), @"
+            --- standard error ---
+            Error: cannot read long: it is longer than 1048576 bytes
+            --- exit code 1 ---
+            ");
+        }
     }
     assert_snapshot!(environment.refused(["policy", "lint", "nothing"]), @"
     --- standard error ---
@@ -324,8 +326,9 @@ fn volumes_of_images_and_files_are_pinned_and_revoked() {
     let _image = image(&environment);
     let of_image = ["policy", "revoke", "node.policy", "oci:image:v1", "--to", "next.policy"];
     let report = environment.run(of_image.iter().chain(&["--output", "json"])).json();
-    // Of two layers; for those that are not compressed both profiles agree.
-    assert_eq!(report["revoked"].as_array().unwrap().len(), 2, "{report}");
+    // Of two layers: one in full, on which both profiles agree where nothing is compressed, and two
+    // of their indexes.
+    assert_eq!(report["revoked"].as_array().unwrap().len(), 2 * 3, "{report}");
     assert_eq!(environment.run(["policy", "lint", "next.policy"]).code, 0);
     let noise = environment.refused(["policy", "revoke", "node.policy", "./node.policy"]);
     assert!(noise.stderr.contains("Hint: A layer's image is needed"), "{noise}");
