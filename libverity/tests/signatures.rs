@@ -460,8 +460,10 @@ fn keys_that_do_not_fit_are_refused_by_name() {
 /// Is a token that does something else than it should.
 struct Erring {
     signer: FileSigner,
-    sign: fn(&FileSigner, &[u8]) -> Vec<u8>,
+    sign: Sign,
 }
+
+type Sign = fn(&FileSigner, &[u8]) -> Vec<u8>;
 
 impl Signer for Erring {
     fn certificate(&self) -> &Certificate {
@@ -480,7 +482,7 @@ impl Signer for Erring {
 #[test]
 fn what_a_signer_gets_wrong_is_never_let_out() {
     let Some(pki) = or_skip(TestPki::new()) else { return };
-    let mistakes: [fn(&FileSigner, &[u8]) -> Vec<u8>; 5] = [
+    let mistakes: [Sign; 5] = [
         |_, _| Vec::new(),
         |_, message| message.to_vec(),
         |signer, message| signer.sign(&[message, b"\n"].concat()).unwrap(),

@@ -30,7 +30,8 @@ fn bad_examples_are_found_and_good_ones_are_clean() {
                 .iter()
                 .find(|(info, _)| info.starts_with(&format!("policy {quality}")))
                 .unwrap_or_else(|| panic!("{code} has no {quality} example"));
-            let config = examples.get(&format!("config {quality}")).or(examples.get("config"));
+            let config =
+                examples.get(&format!("config {quality}")).or_else(|| examples.get("config"));
             codes(facts, text, config)
         };
         assert_eq!(found("bad"), [code]);

@@ -274,13 +274,11 @@ fn of_operation(operation: Option<Operation>) -> String {
 }
 
 fn list(operations: &[Operation]) -> String {
-    match operations {
-        [all @ ..] if all.len() == Operation::ALL.len() => "any operation".to_owned(),
-        operations => {
-            let names: Vec<_> = operations.iter().map(|operation| operation.keyword()).collect();
-            names.join(", ")
-        }
+    if operations.len() == Operation::ALL.len() {
+        return "any operation".to_owned();
     }
+    let names: Vec<_> = operations.iter().map(|operation| operation.keyword()).collect();
+    names.join(", ")
 }
 
 const ACTIONS: &[&str] = &["action=ALLOW", "action=DENY"];

@@ -57,7 +57,10 @@ const SPACES: &[u8] = b" \t\n\x0b\x0c\r\xa0";
 mod tests {
     use super::*;
 
-    fn cut(text: &[u8]) -> Vec<(Vec<&[u8]>, Option<&[u8]>)> {
+    /// Is the words of a line, and its comment.
+    type Cut<'a> = (Vec<&'a [u8]>, Option<&'a [u8]>);
+
+    fn cut(text: &[u8]) -> Vec<Cut<'_>> {
         lines(text)
             .map(|line| {
                 let words = words(text, line.code).map(|span| span.of(text)).collect();
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn lines_end_at_either_byte_and_words_at_spaces_and_tabs() {
-        let expected: [(Vec<&[u8]>, Option<&[u8]>); 5] = [
+        let expected: [Cut<'_>; 5] = [
             (vec![b"a", b"b"], None),
             (vec![], None),
             (vec![b"c"], Some(b"# d # e ")),

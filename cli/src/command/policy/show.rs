@@ -114,7 +114,7 @@ fn loaded(name: Option<&str>) -> Result<Source, Failure> {
             .policies
             .into_iter()
             .find(|policy| policy.active)
-            .map(|policy| policy.name.to_string())
+            .map(|policy| policy.name)
             .ok_or_else(|| {
                 Failure::new(
                     ExitStatus::NotFound,
