@@ -1,7 +1,7 @@
 //! Keys behind plugins of the notation project.
 //!
 //! A plugin is a program that is started once for each question, with JSON on its standard input
-//! and its answer on its standard output ([`protocol`]). It never sees the image, only the bytes to
+//! and its answer on its standard output (`protocol`). It never sees the image, only the bytes to
 //! be signed, and what it answers is trusted with nothing: the signature is verified as every other.
 
 mod error;
