@@ -114,8 +114,8 @@ fn trimmed(pair: &str) -> &str {
     let pair = pair.trim_start();
     let shorter = pair.trim_end();
     let escapes = shorter.bytes().rev().take_while(|&byte| byte == b'\\').count();
-    match escapes % 2 {
-        1 => &pair[..pair.len().min(shorter.len() + 1)],
+    match pair[shorter.len()..].chars().next() {
+        Some(escaped) if escapes % 2 == 1 => &pair[..shorter.len() + escaped.len_utf8()],
         _ => shorter,
     }
 }
@@ -208,6 +208,8 @@ mod tests {
         assert_eq!(name(r"O=a, CN= c\+d").attributes[1].1, "c+d");
         assert_eq!(name("CN=a\\ ").attributes[0].1, "a ");
         assert_eq!(name(r"CN=\C3\A4").attributes[0].1, "ä");
+        // White space may have more than one byte.
+        assert!("CN=a\\\u{2000}\u{2000}".parse::<DistinguishedName>().is_err());
     }
 
     #[test]
