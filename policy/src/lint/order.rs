@@ -146,7 +146,9 @@ fn redundant_rules(
             condition.meets(shape) && (!condition.shape.shares_digest_kind(shape) || is_same())
         });
         // A revocation stays for the day on which something wider is allowed.
-        let revokes = rule.action.value == Action::Deny && condition.shape.has_digest();
+        let revokes = rule.action.value == Action::Deny
+            && rule.properties.len() == 1
+            && condition.shape.has_digest();
         if !holds_off && !revokes && !odd.contains(&index) {
             let verb = match default {
                 Action::Allow => "allowed",
