@@ -1,9 +1,10 @@
 //! Runs programs that other people wrote, such as credential helpers and signing plugins.
 //!
 //! A program gets its input, and its output is taken up to a limit and for a limited time. What it
-//! writes is wiped from memory afterwards: it may be a secret.
+//! writes is wiped from memory afterwards: it may be a secret. One that runs on is read as a [`Stream`].
 
 mod pipe;
+mod stream;
 
 use std::io;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use pipe::{Input, Output, wait_for_any};
+pub use stream::Stream;
 
 /// Runs a program to its end.
 ///

@@ -107,6 +107,10 @@ impl<R: Read + AsFd> Output<R> {
         self.is_too_long
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         self.bytes
     }
@@ -114,11 +118,17 @@ impl<R: Read + AsFd> Output<R> {
 
 impl<R: AsFd> Waitable for Output<R> {
     fn poll(&self) -> Option<PollFd<'_>> {
-        Some(PollFd::from_borrowed_fd(self.pipe.as_ref()?.as_fd(), PollFlags::IN))
+        Some(readable(self.pipe.as_ref()?))
     }
 }
 
-fn never_block(pipe: BorrowedFd<'_>) -> io::Result<()> {
+/// Waits for something to read.
+pub(crate) fn readable(pipe: &impl AsFd) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)
+}
+
+/// Makes reads and writes return at once.
+pub(crate) fn never_block(pipe: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?)
 }
 
