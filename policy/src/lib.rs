@@ -6,10 +6,12 @@
 //! ([`syntax`]), finds what nobody means in them ([`lint`], for a kernel of some [`kernel_config`]) and
 //! shows where ([`diagnostic`]), puts them straight ([`mod@format`]), says in plain words what they mean
 //! ([`explain`]) and decides as the kernel would ([`evaluate`]). It signs them ([`sign`]), reads what others
-//! have signed ([`blob`]), and knows what the kernel means when it refuses one ([`errno`]).
+//! have signed ([`blob`]), knows what the kernel means when it refuses one ([`errno`]), and reads what it records
+//! ([`audit`]).
 //!
 //! Besides, what a policy cannot say: which signers are trusted for which images ([`trust`]).
 
+pub mod audit;
 pub mod blob;
 pub mod diagnostic;
 pub mod errno;
