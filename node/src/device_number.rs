@@ -27,6 +27,11 @@ impl DeviceNumber {
         Self::from_raw(file.dev())
     }
 
+    /// Reads the number of the device on which a file lies.
+    pub fn of_stat(file: &rustix::fs::Stat) -> Self {
+        Self::from_raw(file.st_dev)
+    }
+
     fn from_raw(number: u64) -> Self {
         Self { major: rustix::fs::major(number), minor: rustix::fs::minor(number) }
     }

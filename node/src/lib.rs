@@ -3,7 +3,8 @@
 //! One file speaks to each interface of the kernel and has a safe face: [`loop_device`], [`dm`], [`keyring`], [`mount`],
 //! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
 //! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
-//! `kill -9`, and [`deploy`] brings a signed policy into force.
+//! `kill -9`, and [`deploy`] brings a signed policy into force. [`audit_source`] and [`audit_join`] tell what the kernel
+//! denied, and what that was.
 //!
 //! ```no_run
 //! use osguard_node::image_mount::{self, MountOptions};
@@ -17,6 +18,8 @@
 //! # Ok::<(), image_mount::ImageMountError>(())
 //! ```
 
+pub mod audit_join;
+pub mod audit_source;
 pub mod deploy;
 pub mod device_number;
 pub mod dm;
@@ -32,6 +35,7 @@ pub mod mount_table;
 pub mod probe;
 pub mod provision;
 pub mod record;
+pub mod running_verity;
 pub mod securityfs;
 pub mod state_directory;
 pub mod status;

@@ -1,8 +1,8 @@
 //! The table of mounts: `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::device_number::DeviceNumber;
@@ -26,6 +26,11 @@ impl MountTable {
     /// Returns the mount that one meets at `mount_point`: the last of those stacked there.
     pub fn at(&self, mount_point: &Path) -> Option<&Mount> {
         self.0.iter().rev().find(|mount| mount.mount_point == mount_point)
+    }
+
+    /// Lists all mounts, in the order in which the kernel does.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Mount> {
+        self.0.iter()
     }
 
     /// Lists all mounts that are stacked at `mount_point`, the lowest first.
@@ -55,6 +60,8 @@ pub struct Mount {
     pub file_system: String,
     /// What was mounted, in the words of whoever mounted it.
     pub source: OsString,
+    /// The options of the file system, `NAME` or `NAME=VALUE`.
+    pub options: Vec<OsString>,
 }
 
 impl Mount {
@@ -67,7 +74,21 @@ impl Mount {
         words.find(|word| *word == b"-")?;
         let file_system = String::from_utf8(words.next()?.to_vec()).ok()?;
         let source = unescape(words.next()?);
-        Some(Self { device, mount_point, file_system, source })
+        let options = words.next().unwrap_or_default().split(|byte| *byte == b',');
+        let options = options.map(unescape).collect();
+        Some(Self { device, mount_point, file_system, source, options })
+    }
+
+    /// Returns the values of the option `name`, which may be there several times; that of a flag is empty.
+    pub fn option<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a OsStr> {
+        self.options.iter().filter_map(move |option| {
+            let rest = option.as_bytes().strip_prefix(name.as_bytes())?;
+            match rest.split_first() {
+                None => Some(OsStr::new("")),
+                Some((b'=', value)) => Some(OsStr::from_bytes(value)),
+                Some(_) => None,
+            }
+        })
     }
 }
 
@@ -130,6 +151,9 @@ mod tests {
         assert_eq!(mount.source, "osguard\t1");
         assert_eq!(mount.device, DeviceNumber { major: 0, minor: 31 });
         assert_eq!(table.stacked_at(Path::new("/a b")).count(), 2);
+        assert_eq!(mount.option("lowerdir").collect::<Vec<_>>(), ["x"]);
+        assert_eq!(mount.option("ro").collect::<Vec<_>>(), [""]);
+        assert_eq!(mount.option("lower").count(), 0);
     }
 
     #[test]
