@@ -126,8 +126,22 @@ impl DeviceMapper {
     ///
     /// Fails without root.
     pub fn live_table(&self, name: &str) -> Result<Option<LiveTable>, DmError> {
+        self.targets(name, DmFlags::DM_STATUS_TABLE)
+    }
+
+    /// Reads the status of the device `name`, each target's in the place of its parameters: of a dm-verity device `V`, or `C`
+    /// once it has met a corrupt block; `None` where there is no such device.
+    ///
+    /// # Errors
+    ///
+    /// Fails without root.
+    pub fn live_status(&self, name: &str) -> Result<Option<LiveTable>, DmError> {
+        self.targets(name, DmFlags::empty())
+    }
+
+    fn targets(&self, name: &str, flags: DmFlags) -> Result<Option<LiveTable>, DmError> {
         let id = DmName::new(name).map_err(|error| request("name", name, error))?;
-        let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
+        let options = DmOptions::default().set_flags(flags);
         let (device, targets) = match self.control.table_status(&DevId::Name(id), options) {
             Ok(answer) => answer,
             Err(error) if errno(&error) == Some(Errno::NXIO) => return Ok(None),

@@ -79,6 +79,42 @@ pub fn listed_keys() -> Result<Vec<ListedKey>, KeyringError> {
     Ok(text.lines().filter_map(parse_listed_key).collect())
 }
 
+/// Lists the serial numbers of what is linked into a keyring, to which the process must have the right to read.
+///
+/// # Errors
+///
+/// Fails without that right.
+pub fn keyring_members(serial: u32) -> io::Result<Vec<u32>> {
+    let mut bytes = vec![0_u8; MEMBER_LIMIT * size_of::<i32>()];
+    let length = read_key(serial.cast_signed(), &mut bytes)?;
+    // The kernel tells the whole length, and fills in what there is room for.
+    let filled = bytes.get(..length).unwrap_or(&bytes);
+    let members = filled.chunks_exact(size_of::<i32>());
+    Ok(members
+        .map(|member| u32::from_ne_bytes([member[0], member[1], member[2], member[3]]))
+        .collect())
+}
+
+/// Tells whether a keyring takes no more keys, whoever adds them.
+///
+/// The kernel does not say. So a key is added that it cannot take: of type `logon`, and with a description that this type
+/// refuses. It asks the keyring before the type (`security/keys/key.c`, `__key_create_or_update`), and nothing is changed
+/// either way.
+///
+/// # Errors
+///
+/// Fails without the right to write to the keyring.
+pub fn is_sealed(serial: u32) -> io::Result<bool> {
+    match add_key(c"logon", c"osguard", b"-", serial.cast_signed()) {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EPERM) => Ok(true),
+            Some(libc::EINVAL) => Ok(false),
+            _ => Err(error),
+        },
+        Ok(_) => Err(io::Error::other("the kernel took a key that it should not have taken")),
+    }
+}
+
 /// Says what is wrong with a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -167,8 +203,18 @@ fn add_key(
 #[expect(unsafe_code, reason = "the system call has no safe wrapper")]
 fn keyctl(operation: libc::c_int, first: i32, second: i32) -> io::Result<i32> {
     // SAFETY: the operations used here take serial numbers only, no memory.
-    let answer = unsafe { libc::syscall(libc::SYS_keyctl, operation, first, second) };
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, operation, first, second, 0, 0) };
     serial_or_error(answer)
+}
+
+/// Reads the payload of a key into `bytes`, and returns its whole length.
+#[expect(unsafe_code, reason = "the system call has no safe wrapper")]
+fn read_key(serial: i32, bytes: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most as many bytes as it is told, into memory that is borrowed for the call.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_READ, serial, bytes.as_mut_ptr(), bytes.len())
+    };
+    usize::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
 fn serial_or_error(answer: libc::c_long) -> io::Result<i32> {
@@ -181,7 +227,11 @@ fn serial_or_error(answer: libc::c_long) -> io::Result<i32> {
 const PROC_KEYS: &str = "/proc/keys";
 const KEY_SPEC_THREAD_KEYRING: i32 = -1;
 const KEYCTL_UNLINK: libc::c_int = 9;
+const KEYCTL_READ: libc::c_int = 11;
 const KEYCTL_INVALIDATE: libc::c_int = 21;
+
+/// More keys than any of the kernel's keyrings is known to hold.
+const MEMBER_LIMIT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +273,24 @@ mod tests {
         drop(key);
         assert_eq!(listed(), 0);
     }
+
+    #[test]
+    fn members_are_listed_and_the_seal_is_seen() {
+        let key = match ThreadKey::add("osguard-test:member", b"x") {
+            Ok(key) => key,
+            Err(error) => return osguard_testkit::skip(&format!("kernel keyrings ({error})")),
+        };
+        // The special number of the thread's own keyring.
+        let thread = KEY_SPEC_THREAD_KEYRING.cast_unsigned();
+        assert_eq!(keyring_members(thread).unwrap(), [key.serial.cast_unsigned()]);
+        assert!(!is_sealed(thread).unwrap());
+        // Without a key, the restriction is that nothing more comes in.
+        keyctl(KEYCTL_RESTRICT_KEYRING, KEY_SPEC_THREAD_KEYRING, 0).unwrap();
+        assert!(is_sealed(thread).unwrap());
+        assert_eq!(keyring_members(thread).unwrap().len(), 1);
+    }
+
+    const KEYCTL_RESTRICT_KEYRING: libc::c_int = 29;
 
     #[test]
     fn payload_has_a_limit() {

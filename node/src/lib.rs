@@ -4,7 +4,7 @@
 //! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
 //! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
 //! `kill -9`, and [`deploy`] brings a signed policy into force. [`audit_source`] and [`audit_join`] tell what the kernel
-//! denied, and what that was.
+//! denied and what that was, and [`doctor`] what undermines all of this.
 //!
 //! ```no_run
 //! use osguard_node::image_mount::{self, MountOptions};
@@ -23,6 +23,7 @@ pub mod audit_source;
 pub mod deploy;
 pub mod device_number;
 pub mod dm;
+pub mod doctor;
 pub mod image_mount;
 pub mod image_store;
 pub mod kernel_log;
