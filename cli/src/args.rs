@@ -57,6 +57,8 @@ pub(crate) enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(subcommand)]
+    Audit(command::audit::Command),
     Completions(command::completions::Arguments),
     Copy(command::copy::Arguments),
     #[command(subcommand)]
@@ -82,6 +84,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Audit(command) => command.run(output),
             Self::Completions(arguments) => command::completions::run(arguments),
             Self::Copy(arguments) => command::copy::run(arguments, output),
             Self::Hook(command) => command.run(output),

@@ -64,6 +64,11 @@ impl Output {
         .map_err(|error| Failure::from_error(ExitStatus::Failure, error).context(name))
     }
 
+    /// Begins results of which each is a line: text, or a JSON object.
+    pub(crate) fn lines(&self) -> LineOutput {
+        LineOutput { format: self.format, quiet: self.quiet, out: io::BufWriter::new(io::stdout()) }
+    }
+
     /// Says something that is no result and no failure, on standard error.
     pub(crate) fn warning(&self, message: impl std::fmt::Display) {
         if !self.quiet {
@@ -108,6 +113,41 @@ impl Output {
             }
         }
     }
+}
+
+/// Prints results as they come.
+pub(crate) struct LineOutput {
+    format: OutputFormat,
+    quiet: bool,
+    out: io::BufWriter<io::Stdout>,
+}
+
+impl LineOutput {
+    /// Prints a result; it appears with the next [`flush`](Self::flush) at the latest.
+    pub(crate) fn line<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
+        if self.quiet {
+            return Ok(());
+        }
+        match self.format {
+            OutputFormat::Json => {
+                let versioned = Versioned { schema: R::SCHEMA, report };
+                serde_json::to_writer(&mut self.out, &versioned)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(self.out))
+            }
+            OutputFormat::Text => report.text(&mut self.out),
+        }
+        .map_err(unwritable)
+    }
+
+    /// Lets everything appear that was printed.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(unwritable)
+    }
+}
+
+fn unwritable(error: io::Error) -> Failure {
+    Failure::from_error(ExitStatus::Failure, error).context("standard output")
 }
 
 /// Prints why a command failed as a JSON object on standard error, and returns its exit status.

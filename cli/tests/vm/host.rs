@@ -88,6 +88,28 @@ impl Host {
         }
     }
 
+    /// Writes an image that points into the archive behind it, which is a further device to EROFS, beside the images:
+    /// `index.raw`, `index.verity` and `index.roothash`.
+    pub(crate) fn make_index_volume(&self) {
+        let tar =
+            TarMaker::new().directory("./", 0o755).file("content", b"of the archive\n").finish();
+        std::fs::write(self.path("index.tar"), tar).expect("a layer");
+        let build = ["layer", "build", "index.tar", "index", "--profile", "containerd-index-v1"];
+        let output = self.command(&[&build[..], &["--output", "json"]].concat()).output();
+        let facts = output.expect("osguard starts").stdout;
+        let facts: serde_json::Value = serde_json::from_slice(&facts).expect("JSON");
+        let root_hash = facts["root_hash"].as_str().expect("a root hash");
+        let volume = std::fs::read(self.path("index")).expect("the volume");
+        let hash_offset = facts["image_size_bytes"].as_u64().expect("an offset") as usize;
+        for (name, contents) in [
+            ("index.raw", &volume[..hash_offset]),
+            ("index.verity", &volume[hash_offset..]),
+            ("index.roothash", root_hash.as_bytes()),
+        ] {
+            std::fs::write(self.path("images").join(name), contents).expect("a file");
+        }
+    }
+
     /// Returns the tree that the real image stands for.
     pub(crate) fn tree(&self) -> &Path {
         &self.image.as_ref().expect("a host with the real image").tree

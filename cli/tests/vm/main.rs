@@ -1,6 +1,7 @@
 //! The whole chain on real kernels: from an OCI image of Debian packages to a kernel that refuses
 //! what nobody signed.
 
+mod audit;
 mod host;
 mod refusal;
 mod script;

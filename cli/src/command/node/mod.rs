@@ -1,5 +1,6 @@
 //! `osguard node`.
 
+mod doctor;
 mod failure;
 mod list;
 mod mount;
@@ -13,9 +14,10 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Mount signed images on this machine so that the kernel verifies every block
+/// Mount signed images on this machine so that the kernel verifies every block, and see that nothing undermines it
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Doctor(doctor::Arguments),
     List(list::Arguments),
     Mount(Box<mount::Arguments>),
     Unmount(unmount::Arguments),
@@ -24,6 +26,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Doctor(arguments) => doctor::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Mount(arguments) => mount::run(arguments, output),
             Self::Unmount(arguments) => unmount::run(arguments, output),

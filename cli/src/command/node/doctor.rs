@@ -1,0 +1,112 @@
+//! `osguard node doctor`.
+
+use std::io::{self, Write};
+
+use osguard_node::doctor::{CHECKS, Check, Finding, Machine, Severity};
+use osguard_node::state_directory::StateDirectory;
+use serde::Serialize;
+
+use super::Places;
+use crate::exit_status::ExitStatus;
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+
+/// Find out what undermines IPE and dm-verity on this machine
+///
+/// Looks for what neither of them tells by itself: tables that ignore corruption, devices that run something else than
+/// what was activated, images with content outside of what is verified, enforcement that is switched off, keyrings
+/// that trust too much, a kernel without what is needed. Each finding comes with what to do about it. Nothing is
+/// changed.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    places: Places,
+}
+
+#[derive(Serialize)]
+struct DoctorReport {
+    /// `healthy`, `unknown` where something could not be looked at, or the severity of the worst finding.
+    verdict: &'static str,
+    checks: Vec<CheckReport>,
+}
+
+#[derive(Serialize)]
+struct CheckReport {
+    check: &'static str,
+    /// What is right where nothing was found.
+    title: &'static str,
+    findings: Vec<FindingReport>,
+    /// Why it could not be looked at.
+    unchecked: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FindingReport {
+    severity: String,
+    what: String,
+    remedy: String,
+}
+
+impl Report for DoctorReport {
+    const SCHEMA: &'static str = "osguard.node.doctor.v1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for check in &self.checks {
+            let state = match (&check.unchecked, &check.findings[..]) {
+                (Some(_), _) => "unknown",
+                (None, []) => "ok",
+                (None, _) => "FOUND",
+            };
+            writeln!(out, "{state:<8} {}", check.title)?;
+            if let Some(reason) = &check.unchecked {
+                writeln!(out, "         not looked at: {}", reason.escape_debug())?;
+            }
+            for finding in &check.findings {
+                writeln!(out, "         {}: {}", finding.severity, finding.what.escape_debug())?;
+                writeln!(out, "           {}", finding.remedy.escape_debug())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
+    let machine = Machine::here(StateDirectory::new(&arguments.places.state));
+    let checks: Vec<_> = CHECKS.iter().map(|check| (check, check.run(&machine))).collect();
+    let worst = checks.iter().filter_map(|(_, found)| found.as_ref().ok()).flatten();
+    let worst = worst.map(|finding| finding.severity).max();
+    let has_unchecked = checks.iter().any(|(_, found)| found.is_err());
+    let (verdict, status) = match (worst, has_unchecked) {
+        (Some(Severity::Critical), _) => ("critical", ExitStatus::Refused),
+        (_, true) => ("unknown", ExitStatus::Failure),
+        (Some(Severity::Warning), _) => ("warning", ExitStatus::Done),
+        (Some(Severity::Note), _) => ("note", ExitStatus::Done),
+        (None, _) => ("healthy", ExitStatus::Done),
+    };
+    let checks = checks.into_iter().map(|(check, found)| check_report(check, found));
+    output.report(&DoctorReport { verdict, checks: checks.collect() })?;
+    Ok(status)
+}
+
+fn check_report(check: &Check, found: Result<Vec<Finding>, impl ToString>) -> CheckReport {
+    let (findings, unchecked) = match found {
+        Ok(mut findings) => {
+            findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+            (findings, None)
+        }
+        Err(reason) => (Vec::new(), Some(reason.to_string())),
+    };
+    let findings = findings.into_iter().map(|Finding { severity, what, remedy }| FindingReport {
+        severity: severity.to_string(),
+        what,
+        remedy,
+    });
+    CheckReport { check: check.name, title: check.title, findings: findings.collect(), unchecked }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   nothing critical was found, and everything was looked at
+  1   something could not be looked at; root sees everything
+  13  something critical was found";
