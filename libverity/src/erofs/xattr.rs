@@ -58,6 +58,10 @@ impl XattrList {
             return Err(XattrProblem::BodyTooLarge);
         }
         self.body_bytes = body_bytes;
+        if self.xattrs.is_empty() {
+            // Most files that have any have one, and a vector begins with room for four.
+            self.xattrs.reserve_exact(1);
+        }
         self.xattrs.push(xattr);
         Ok(())
     }

@@ -1,36 +1,37 @@
 //! Images whose blocks have streamed by, and the hash trees over them.
 
-use std::io::{self, Write};
+use std::io;
 
 use uuid::Uuid;
 
-use super::{ImageSink, Mode};
+use super::{ImageSink, LayerError, Mode, Part};
 use crate::digest::RootHash;
 use crate::erofs::{self, BlockSink};
-use crate::verity::{HashArea, HashTree, Header, TreeBuilder};
+use crate::verity::{
+    FirstPath, HashArea, HashBlockSink, Header, LeafDigests, Superblock, TreeError, TreeHasher,
+};
 
-/// Is an image without the block that has the superblock, and the hash tree over both.
+/// Is an image without the block that has the superblock, and what hangs on that of the hash tree
+/// over both; the sink has the rest.
 pub(super) struct BuiltImage {
     pub(super) image: erofs::Image,
-    pub(super) tree: HashTree,
-    /// Where the image ends, or the archive behind it.
-    pub(super) end_bytes: u64,
+    pub(super) path: FirstPath,
 }
 
 impl BuiltImage {
     /// Returns how many bytes the tree covers, and so where the hash area starts.
     pub(super) fn hash_offset_bytes(&self) -> u64 {
-        self.tree.geometry().data_bytes()
+        self.path.geometry().data_bytes()
     }
 
     /// Puts the superblock that an image with this UUID has into the tree, and returns the root
     /// hash.
     pub(super) fn seal(&mut self, uuid: Uuid) -> RootHash {
         let block = self.image.superblock_block(uuid.into_bytes());
-        self.tree
+        self.path
             .replace_block(self.image.superblock_block_number(), &block)
-            .expect("the tree has a block for the superblock");
-        self.tree.root_hash().clone()
+            .expect("the superblock is in one of the first three blocks");
+        self.path.root_hash().clone()
     }
 
     /// Writes the superblock's block and the hash area of the image with this UUID.
@@ -39,9 +40,22 @@ impl BuiltImage {
         let offset_bytes =
             self.image.superblock_block_number() * u64::from(self.image.block_bytes());
         sink.write_at(offset_bytes, &block)?;
-        let mut output = SinkWriter { sink, offset_bytes: self.end_bytes };
-        let area =
-            HashArea::append(self.end_bytes, &self.tree, Header::Superblock, uuid, &mut output)?;
+
+        let geometry = self.path.geometry();
+        let area = HashArea::appended(geometry, Header::Superblock);
+        let superblock = Superblock {
+            uuid,
+            parameters: self.path.parameters().clone(),
+            data_blocks: geometry.data_blocks(),
+        };
+        sink.write_at(area.hash_offset_bytes(), &superblock.to_bytes())?;
+        let hash_block_bytes = u64::from(geometry.hash_block_size().bytes());
+        let levels: Vec<_> = geometry.levels().iter().zip(self.path.first_blocks()).collect();
+        for (number, (level, first_block)) in levels.into_iter().enumerate().rev() {
+            let offset_bytes = area.tree_offset_bytes() + level.first_block * hash_block_bytes;
+            sink.write_at(offset_bytes, first_block)?;
+            sink.place(Part::HashLevel(number), offset_bytes + hash_block_bytes)?;
+        }
         sink.finish(area.end_bytes())
     }
 }
@@ -61,14 +75,14 @@ impl<'a> HashedBlocks<'a> {
 
 impl BlockSink for HashedBlocks<'_> {
     fn take(&mut self, first_block: u64, bytes: &[u8]) -> io::Result<()> {
-        self.leaves.take(first_block, bytes);
+        self.leaves.take(first_block, bytes, self.sink)?;
         self.sink.write_at(first_block * self.leaves.block_bytes, bytes)
     }
 }
 
 /// Hashes the blocks of an image while they stream by.
 pub(super) struct ImageLeaves {
-    builder: TreeBuilder,
+    tree: TreeHasher,
     block_bytes: u64,
     next_block: u64,
 }
@@ -77,47 +91,58 @@ impl ImageLeaves {
     pub(super) fn new(mode: Mode) -> Self {
         let parameters = mode.verity_parameters();
         Self {
-            builder: TreeBuilder::new(&parameters),
+            tree: TreeHasher::new(&parameters),
             block_bytes: parameters.data_block_size.bytes().into(),
             next_block: 0,
         }
     }
 
-    /// Returns the digests of all blocks of `image`.
-    pub(super) fn finish(mut self, image: &erofs::Image) -> TreeBuilder {
-        self.skip_to(image.blocks());
-        self.builder
+    /// Ends the tree behind all blocks of `image`, and behind those whose digests are in `archive`.
+    pub(super) fn finish(
+        mut self,
+        image: &erofs::Image,
+        archive: Option<LeafDigests>,
+        sink: &mut dyn ImageSink,
+    ) -> Result<FirstPath, LayerError> {
+        let ended = self
+            .skip_to(image.blocks(), sink)
+            .map_err(|source| TreeError::Sink { source })
+            .and_then(|()| match archive {
+                Some(archive) => self.tree.append(archive, &mut HashLevels(sink)),
+                None => Ok(()),
+            })
+            .and_then(|()| self.tree.finish(&mut HashLevels(sink)));
+        ended.map_err(|error| match error {
+            TreeError::Digests { source } => {
+                LayerError::Temporary { directory: sink.temporary_directory(), source }
+            }
+            TreeError::Geometry(error) => unreachable!("the image has its first block: {error}"),
+            TreeError::Sink { source } => LayerError::Write { source },
+        })
     }
 
-    fn take(&mut self, first_block: u64, bytes: &[u8]) {
-        self.skip_to(first_block);
-        self.builder.update(bytes);
+    fn take(&mut self, first_block: u64, bytes: &[u8], sink: &mut dyn ImageSink) -> io::Result<()> {
+        self.skip_to(first_block, sink)?;
+        self.tree.update(bytes, &mut HashLevels(sink))?;
         self.next_block += bytes.len() as u64 / self.block_bytes;
+        Ok(())
     }
 
     /// Takes zeros for the one block that the writer of the image holds back.
-    fn skip_to(&mut self, block: u64) {
+    fn skip_to(&mut self, block: u64, sink: &mut dyn ImageSink) -> io::Result<()> {
         for _ in self.next_block..block {
-            self.builder.update(&vec![0; self.block_bytes as usize]);
+            self.tree.update(&vec![0; self.block_bytes as usize], &mut HashLevels(sink))?;
         }
         self.next_block = block;
-    }
-}
-
-/// Writes to a sink from an offset on.
-struct SinkWriter<'a> {
-    sink: &'a mut dyn ImageSink,
-    offset_bytes: u64,
-}
-
-impl Write for SinkWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.sink.write_at(self.offset_bytes, bytes)?;
-        self.offset_bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Passes the hash blocks of a tree on to the sink of its image.
+struct HashLevels<'a>(&'a mut dyn ImageSink);
+
+impl HashBlockSink for HashLevels<'_> {
+    fn take(&mut self, level: usize, _: u64, blocks: &[u8]) -> io::Result<()> {
+        self.0.set_aside(Part::HashLevel(level), blocks)
     }
 }

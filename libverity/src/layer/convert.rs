@@ -43,7 +43,7 @@ pub fn convert<R: Read>(
     sink: &mut dyn ImageSink,
 ) -> Result<ConvertedLayer, LayerError> {
     expected.check_media_type()?;
-    let mut images = Images::new(profiles);
+    let mut images = Images::new(profiles, &sink.temporary_directory());
     let read = read(blob, expected, &mut images, sink)?;
     let built = images.finish(read.result.archive_end_bytes, sink)?;
 

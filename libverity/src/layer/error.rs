@@ -1,6 +1,7 @@
 //! Why a layer is not converted.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::Compression;
 use crate::digest::Digest;
@@ -96,6 +97,14 @@ pub enum LayerError {
     Tar {
         /// Which member, where, and why.
         source: TarError,
+    },
+    /// A temporary file cannot be written or read again.
+    #[error("cannot keep the digests of the archive in a temporary file in {}", directory.display())]
+    Temporary {
+        /// Where the file is, without a name.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The archive is too long.
     #[error("the layer decompresses to more than {limit_bytes} bytes")]

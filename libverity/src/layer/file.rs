@@ -1,13 +1,13 @@
 //! Files with an image and its hash area, read again.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
+use super::hash_area::{HashAreaComparison, HashAreaFault};
 use super::hash_offset::hash_offset_behind_archive;
 use super::{MAX_ARCHIVE_BYTES, Mode};
+use crate::digest::RootHash;
 use crate::erofs::{ImageSource, ReadError, Reader, SourceRange};
-use crate::verity::{
-    GeometryError, HashArea, HashTree, Header, Parameters, Superblock, SuperblockError, TreeBuilder,
-};
+use crate::verity::{Geometry, GeometryError, Superblock, TreeError, TreeHasher};
 
 /// Is a file with the image of a layer, and most often its hash area behind it.
 ///
@@ -17,8 +17,8 @@ use crate::verity::{
 /// let finished = libverity::erofs::Writer::new().finish(&mut |_: u64, _: &[u8]| Ok(()))?;
 /// let file = LayerFile::open(finished.superblock_block([0x11; 16]))?;
 /// assert_eq!(file.hash_offset_bytes(), 4096);
-/// let tree = file.hash_tree(&mut file.data()?)?;
-/// assert!(matches!(file.check_hash_area(&tree), Err(HashAreaFault::Absent)));
+/// let hashed = file.hash(&mut file.data()?)?;
+/// assert!(matches!(hashed.hash_area, Err(HashAreaFault::Absent)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -89,23 +89,36 @@ impl<S: ImageSource> LayerFile<S> {
         Ok(SourceRange::new(source, 0..self.hash_offset_bytes.min(size_bytes)))
     }
 
-    /// Works out the hash tree of `data`, which is [`data`](Self::data), with the parameters of the
-    /// profiles of its mode.
+    /// Works out the root hash of `data`, which is [`data`](Self::data), with the parameters of the
+    /// profiles of its mode, and checks on the way that the hash area is that of the same tree: its
+    /// superblock, every byte of the tree, and nothing behind it. The UUID may be any.
     ///
     /// # Errors
     ///
     /// Fails if `data` cannot be read, or the image has no block.
-    pub fn hash_tree(&self, data: &mut impl Read) -> Result<HashTree, LayerFileError> {
-        let mut tree = TreeBuilder::new(&self.mode.verity_parameters());
+    pub fn hash(&self, data: &mut impl Read) -> Result<HashedFile, LayerFileError> {
+        let unreadable = |source| LayerFileError::Read { source };
+        let parameters = self.mode.verity_parameters();
+        let block_bytes = u64::from(parameters.data_block_size.bytes());
+        let geometry = Geometry::new(&parameters, self.hash_offset_bytes.div_ceil(block_bytes))?;
+        let mut comparison = HashAreaComparison::new(self.image.source(), &geometry);
+        let mut tree = TreeHasher::new(&parameters);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match data.read(&mut buffer) {
-                Ok(0) => return Ok(tree.finish()?),
-                Ok(count) => tree.update(&buffer[..count]),
+                Ok(0) => break,
+                Ok(count) => tree.update(&buffer[..count], &mut comparison).map_err(unreadable)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(LayerFileError::Read { source }),
+                Err(error) => return Err(unreadable(error)),
             }
         }
+        let path = tree.finish(&mut comparison).map_err(|error| match error {
+            TreeError::Geometry(error) => error.into(),
+            TreeError::Digests { source } | TreeError::Sink { source } => unreadable(source),
+        })?;
+        let hash_area =
+            self.superblock().and_then(|superblock| comparison.finish(&superblock, &path));
+        Ok(HashedFile { root_hash: path.root_hash().clone(), hash_area })
     }
 
     /// Reads the superblock of the hash area, which says what it likes.
@@ -128,46 +141,15 @@ impl<S: ImageSource> LayerFile<S> {
         self.image.source().read_at(hash_offset_bytes, &mut bytes).map_err(read_error)?;
         Ok(Superblock::parse(&bytes)?)
     }
+}
 
-    /// Checks that the hash area is that of `tree`, made with the parameters of the profiles: its
-    /// superblock, every byte of the tree, and nothing behind it. The UUID may be any.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the first difference.
-    pub fn check_hash_area(&self, tree: &HashTree) -> Result<(), HashAreaFault> {
-        let Superblock { uuid, parameters, data_blocks } = self.superblock()?;
-        if parameters != *tree.parameters() {
-            return Err(HashAreaFault::Parameters { found: Box::new(parameters) });
-        }
-        let expected_blocks = tree.geometry().data_blocks();
-        if data_blocks != expected_blocks {
-            return Err(HashAreaFault::DataBlocks { expected_blocks, found_blocks: data_blocks });
-        }
-        let area = HashArea::appended(tree.geometry(), Header::Superblock);
-        let source = self.image.source();
-        let found_bytes = source.size_bytes().map_err(|source| HashAreaFault::Read { source })?;
-        if found_bytes < area.end_bytes() {
-            return Err(HashAreaFault::TooShort { expected_bytes: area.end_bytes(), found_bytes });
-        }
-        let mut comparison = Comparison::new(source, area.hash_offset_bytes());
-        area.write_to(tree, uuid, &mut comparison)
-            .map_err(|source| HashAreaFault::Read { source })?;
-        if let Some(offset_bytes) = comparison.first_difference {
-            return Err(match offset_bytes.checked_sub(area.tree_offset_bytes()) {
-                Some(in_tree) => {
-                    let hash_block_bytes = u64::from(tree.geometry().hash_block_size().bytes());
-                    HashAreaFault::Tree { hash_block: in_tree / hash_block_bytes, offset_bytes }
-                }
-                None => HashAreaFault::Padding { offset_bytes },
-            });
-        }
-        if found_bytes > area.end_bytes() {
-            let trailing_bytes = found_bytes - area.end_bytes();
-            return Err(HashAreaFault::Trailing { trailing_bytes });
-        }
-        Ok(())
-    }
+/// Is what comes of hashing the file of a layer.
+#[derive(Debug)]
+pub struct HashedFile {
+    /// The root hash of what is in the file.
+    pub root_hash: RootHash,
+    /// Whether the hash area is that of the same tree, or what is the first difference.
+    pub hash_area: Result<(), HashAreaFault>,
 }
 
 /// Says why a file cannot be used as that of a layer.
@@ -192,109 +174,6 @@ pub enum LayerFileError {
         /// Its size.
         size_bytes: u64,
     },
-}
-
-/// Says why the hash area in a file is not that of its image.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HashAreaFault {
-    /// The file ends with the image.
-    #[error("there is no hash area: the file ends with the image")]
-    Absent,
-    /// The superblock counts other data blocks than the image has.
-    #[error("the hash area is of {found_blocks} data blocks, and the image has {expected_blocks}")]
-    DataBlocks {
-        /// How many the image has.
-        expected_blocks: u64,
-        /// How many the superblock says.
-        found_blocks: u64,
-    },
-    /// There is something between superblock and tree.
-    #[error("byte {offset_bytes}, between superblock and hash tree, is not 0")]
-    Padding {
-        /// Where it is in the file.
-        offset_bytes: u64,
-    },
-    /// The tree was made with other parameters than those of the profiles.
-    #[error(
-        "the hash tree has other parameters than those of any profile: {} of type {}, blocks of \
-         {} and {} bytes, salt {}",
-        found.algorithm,
-        found.hash_type.number(),
-        found.data_block_size,
-        found.hash_block_size,
-        found.salt
-    )]
-    Parameters {
-        /// What the superblock says.
-        found: Box<Parameters>,
-    },
-    /// The file cannot be read.
-    #[error("the hash area cannot be read")]
-    Read {
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no superblock where the hash area should start.
-    #[error(transparent)]
-    Superblock(#[from] SuperblockError),
-    /// The file ends within the hash area.
-    #[error("the file ends within the hash area: it has {found_bytes} of {expected_bytes} bytes")]
-    TooShort {
-        /// Where the hash area should end, as far as is known.
-        expected_bytes: u64,
-        /// Where the file ends.
-        found_bytes: u64,
-    },
-    /// The file goes on behind the hash area.
-    #[error("{trailing_bytes} bytes follow the hash area")]
-    Trailing {
-        /// How many bytes.
-        trailing_bytes: u64,
-    },
-    /// The tree is not that of the image.
-    #[error(
-        "the hash tree is not that of the image: hash block {hash_block} differs at byte {offset_bytes}"
-    )]
-    Tree {
-        /// The first hash block that differs, counted from the start of the tree.
-        hash_block: u64,
-        /// Where the first difference is in the file.
-        offset_bytes: u64,
-    },
-}
-
-/// Compares what is written to it with what a source has at the same place.
-struct Comparison<'a, S> {
-    source: &'a S,
-    offset_bytes: u64,
-    first_difference: Option<u64>,
-    stored: Vec<u8>,
-}
-
-impl<'a, S> Comparison<'a, S> {
-    fn new(source: &'a S, offset_bytes: u64) -> Self {
-        Self { source, offset_bytes, first_difference: None, stored: vec![0; READ_BYTES] }
-    }
-}
-
-impl<S: ImageSource> Write for Comparison<'_, S> {
-    fn write(&mut self, expected: &[u8]) -> io::Result<usize> {
-        let expected = &expected[..expected.len().min(self.stored.len())];
-        if self.first_difference.is_none() {
-            let stored = &mut self.stored[..expected.len()];
-            self.source.read_at(self.offset_bytes, stored)?;
-            self.first_difference = std::iter::zip(&*stored, expected)
-                .position(|(stored, expected)| stored != expected)
-                .map(|place| self.offset_bytes + place as u64);
-        }
-        self.offset_bytes += expected.len() as u64;
-        Ok(expected.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Is how much is read in one go.
@@ -326,8 +205,7 @@ mod tests {
 
     fn fault(bytes: &[u8]) -> HashAreaFault {
         let file = LayerFile::open(bytes).unwrap();
-        let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
-        file.check_hash_area(&tree).unwrap_err()
+        file.hash(&mut file.data().unwrap()).unwrap().hash_area.unwrap_err()
     }
 
     #[test]
@@ -335,8 +213,7 @@ mod tests {
         let (bytes, hash_offset) = layer_file();
         assert_eq!((hash_offset, bytes.len()), (2 * 4096, 4 * 4096));
         let file = LayerFile::open(&bytes).unwrap();
-        let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
-        file.check_hash_area(&tree).unwrap();
+        file.hash(&mut file.data().unwrap()).unwrap().hash_area.unwrap();
         file.image().check().unwrap();
         assert_eq!(file.superblock().unwrap().uuid, file.image().facts().uuid);
     }
@@ -346,8 +223,7 @@ mod tests {
         for padding_bytes in [0, 512, 10_240, 12_345] {
             let (bytes, start) = layer_file_of(Profile::ContainerdIndexV1, padding_bytes);
             let file = LayerFile::open(&bytes).unwrap();
-            let tree = file.hash_tree(&mut file.data().unwrap()).unwrap();
-            file.check_hash_area(&tree).unwrap();
+            file.hash(&mut file.data().unwrap()).unwrap().hash_area.unwrap();
             assert_eq!(file.image().check().unwrap().content_bytes, 4096);
             for length in [start + 511, start + 512, start + 513, bytes.len() - 1] {
                 let fault = fault(&bytes[..length]);

@@ -34,7 +34,7 @@ impl FullImage {
         let Self { writer, mut leaves } = self;
         let mut blocks = HashedBlocks::new(sink, &mut leaves);
         let image = writer.finish(&mut blocks).map_err(LayerError::from_image)?;
-        let tree = leaves.finish(&image).finish().expect("the image has its first block");
-        Ok(BuiltImage { end_bytes: image.size_bytes(), image, tree })
+        let path = leaves.finish(&image, None, sink)?;
+        Ok(BuiltImage { image, path })
     }
 }

@@ -1,29 +1,33 @@
 //! Where the bytes of an image go.
 
+use std::collections::BTreeMap;
+use std::env;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Takes the bytes of an image at their offsets.
+use tempfile::SpooledTempFile;
+
+/// Takes the bytes of an image at their offsets; what it is not given is zero.
 ///
 /// The calls come in ascending order but for the block with the superblock, which comes when all
-/// others are there; then follows the hash area. In [index mode](super::Mode::Index) the archive
-/// comes before them, and its place behind the image after them.
+/// others are there; then follows the hash area. What is [set aside](Self::set_aside) comes before its
+/// place is known.
 pub trait ImageSink: Send {
-    /// Takes the next bytes of the archive, whose place is not known yet.
+    /// Takes the next bytes of a part whose place is not known yet.
     ///
     /// # Errors
     ///
     /// As [`write_at`](Self::write_at).
-    fn take_archive(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn set_aside(&mut self, part: Part, bytes: &[u8]) -> io::Result<()>;
 
-    /// Puts the archive that was taken `offset_bytes` after the start of the image.
+    /// Puts a part, if anything of it was set aside, `offset_bytes` after the start of the image.
     ///
     /// # Errors
     ///
     /// As [`write_at`](Self::write_at).
-    fn place_archive(&mut self, offset_bytes: u64) -> io::Result<()>;
+    fn place(&mut self, part: Part, offset_bytes: u64) -> io::Result<()>;
 
     /// Takes `bytes`, which begin `offset_bytes` after the start of the image.
     ///
@@ -38,6 +42,20 @@ pub trait ImageSink: Send {
     ///
     /// As [`write_at`](Self::write_at).
     fn finish(&mut self, size_bytes: u64) -> io::Result<()>;
+
+    /// Returns where the conversion may have files that are gone with it.
+    fn temporary_directory(&self) -> PathBuf {
+        env::temp_dir()
+    }
+}
+
+/// Is a part of an image's file that comes before its place is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// In [index mode](super::Mode::Index) the archive, which lies behind the image.
+    Archive,
+    /// A level of the hash tree, counted from the leaves up, without its first block.
+    HashLevel(usize),
 }
 
 /// Is where an image goes of which only the root hash is wanted.
@@ -45,11 +63,11 @@ pub trait ImageSink: Send {
 pub struct Discard;
 
 impl ImageSink for Discard {
-    fn take_archive(&mut self, _: &[u8]) -> io::Result<()> {
+    fn set_aside(&mut self, _: Part, _: &[u8]) -> io::Result<()> {
         Ok(())
     }
 
-    fn place_archive(&mut self, _: u64) -> io::Result<()> {
+    fn place(&mut self, _: Part, _: u64) -> io::Result<()> {
         Ok(())
     }
 
@@ -64,14 +82,15 @@ impl ImageSink for Discard {
 
 /// Writes an image to a file, and leaves holes where it is zero.
 ///
-/// An archive that belongs behind the image waits in a second file, which has no name and is gone
-/// with the process, so that twice its size is taken on disk for a while.
+/// What is set aside waits in memory up to 8 MiB for each part, and beyond that in files that have no
+/// name and are gone with the process: for a while an image that points into its archive takes twice
+/// its size on disk, and any other 1/128 more.
 #[derive(Debug)]
 pub struct ImageFile<'a> {
     file: &'a File,
-    /// Where the second file will be, on the same disk as the first one.
+    /// Where the other files will be, on the same disk as the first one.
     directory: PathBuf,
-    archive: Option<WaitingArchive>,
+    waiting: BTreeMap<Part, Waiting>,
 }
 
 impl<'a> ImageFile<'a> {
@@ -82,62 +101,77 @@ impl<'a> ImageFile<'a> {
     /// Fails if the file cannot be emptied.
     pub fn new(file: &'a File, directory: &Path) -> io::Result<Self> {
         file.set_len(0)?;
-        Ok(Self { file, directory: directory.to_owned(), archive: None })
+        Ok(Self { file, directory: directory.to_owned(), waiting: BTreeMap::new() })
     }
 }
 
 impl ImageSink for ImageFile<'_> {
-    fn take_archive(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let archive = match &mut self.archive {
-            Some(archive) => archive,
-            none => none.insert(WaitingArchive {
-                file: tempfile::tempfile_in(&self.directory)?,
-                size_bytes: 0,
-            }),
-        };
-        write_sparsely(&archive.file, archive.size_bytes, bytes)?;
-        archive.size_bytes += bytes.len() as u64;
+    fn set_aside(&mut self, part: Part, bytes: &[u8]) -> io::Result<()> {
+        let Self { directory, waiting, .. } = self;
+        let waiting = waiting.entry(part).or_insert_with(|| Waiting {
+            file: tempfile::spooled_tempfile_in(MAX_WAITING_IN_MEMORY_BYTES, directory),
+            size_bytes: 0,
+        });
+        for_each_piece(waiting.size_bytes, bytes, |offset_bytes, bytes| {
+            waiting.file.seek(SeekFrom::Start(offset_bytes))?;
+            waiting.file.write_all(bytes)
+        })?;
+        waiting.size_bytes += bytes.len() as u64;
         Ok(())
     }
 
-    fn place_archive(&mut self, offset_bytes: u64) -> io::Result<()> {
-        let Some(WaitingArchive { file: archive, size_bytes }) = self.archive.take() else {
+    fn place(&mut self, part: Part, offset_bytes: u64) -> io::Result<()> {
+        let Some(Waiting { mut file, size_bytes }) = self.waiting.remove(&part) else {
             return Ok(());
         };
-        archive.set_len(size_bytes)?;
+        file.set_len(size_bytes)?;
+        file.rewind()?;
         let mut buffer = vec![0; COPY_BYTES];
         for copied_bytes in (0..size_bytes).step_by(COPY_BYTES) {
             let count = (size_bytes - copied_bytes).min(COPY_BYTES as u64) as usize;
-            archive.read_exact_at(&mut buffer[..count], copied_bytes)?;
-            write_sparsely(self.file, offset_bytes + copied_bytes, &buffer[..count])?;
+            file.read_exact(&mut buffer[..count])?;
+            self.write_at(offset_bytes + copied_bytes, &buffer[..count])?;
         }
         Ok(())
     }
 
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-        write_sparsely(self.file, offset_bytes, bytes)
+        for_each_piece(offset_bytes, bytes, |offset_bytes, bytes| {
+            self.file.write_all_at(bytes, offset_bytes)
+        })
     }
 
     fn finish(&mut self, size_bytes: u64) -> io::Result<()> {
         self.file.set_len(size_bytes)
     }
+
+    fn temporary_directory(&self) -> PathBuf {
+        self.directory.clone()
+    }
 }
 
+/// Is what was set aside of a part.
 #[derive(Debug)]
-struct WaitingArchive {
-    file: File,
+struct Waiting {
+    file: SpooledTempFile,
     size_bytes: u64,
 }
 
-/// Writes what is not zero to a file that is a hole there.
-fn write_sparsely(file: &File, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+/// Hands out what is not zero in `bytes`, which begin at an offset.
+fn for_each_piece(
+    offset_bytes: u64,
+    bytes: &[u8],
+    mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut written = 0;
     while written < bytes.len() {
         let rest = &bytes[written..];
         let hole_bytes = leading_bytes(rest, is_zero);
         let data_bytes = leading_bytes(&rest[hole_bytes..], |piece| !is_zero(piece));
-        let data = &rest[hole_bytes..][..data_bytes];
-        file.write_all_at(data, offset_bytes + (written + hole_bytes) as u64)?;
+        if data_bytes > 0 {
+            let data = &rest[hole_bytes..][..data_bytes];
+            write(offset_bytes + (written + hole_bytes) as u64, data)?;
+        }
         written += hole_bytes + data_bytes;
     }
     Ok(())
@@ -148,14 +182,18 @@ fn leading_bytes(bytes: &[u8], property: impl Fn(&[u8]) -> bool) -> usize {
     bytes.chunks(HOLE_BYTES).take_while(|piece| property(piece)).map(<[u8]>::len).sum()
 }
 
+/// Compares with zeros, which the processor does many bytes at a time.
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0)
+    bytes == &ZEROS[..bytes.len()]
 }
 
 /// Is how much must be zero to be left out: a block of most file systems.
 const HOLE_BYTES: usize = 4096;
-/// Is how much of an archive is copied at a time.
+static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
+/// Is how much of what was set aside is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
+/// Is enough for the hash tree of 1 GiB in full mode.
+const MAX_WAITING_IN_MEMORY_BYTES: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +208,7 @@ mod tests {
         let mut expected = vec![0; 64 * HOLE_BYTES];
         expected[HOLE_BYTES..2 * HOLE_BYTES].fill(1);
         expected[20 * HOLE_BYTES + 5] = 2;
-        let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
+        let mut sink = ImageFile::new(&file, &env::temp_dir()).unwrap();
         sink.write_at(HOLE_BYTES as u64, &expected[HOLE_BYTES..]).unwrap();
         expected[..10].fill(3);
         sink.write_at(0, &expected[..HOLE_BYTES]).unwrap();
@@ -187,10 +225,36 @@ mod tests {
     #[test]
     fn a_last_piece_shorter_than_a_block_is_written() {
         let file = tempfile::tempfile().unwrap();
-        let mut sink = ImageFile::new(&file, &std::env::temp_dir()).unwrap();
+        let mut sink = ImageFile::new(&file, &env::temp_dir()).unwrap();
         sink.write_at(0, &[vec![0; HOLE_BYTES], vec![7; 100]].concat()).unwrap();
         let mut found = vec![0; HOLE_BYTES + 100];
         file.read_exact_at(&mut found, 0).unwrap();
         assert_eq!(found[HOLE_BYTES..], [7; 100]);
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_to_its_place_whether_it_is_little_or_much() {
+        for blocks in [1, 3, MAX_WAITING_IN_MEMORY_BYTES / HOLE_BYTES + 5] {
+            let file = tempfile::tempfile().unwrap();
+            let mut sink = ImageFile::new(&file, &env::temp_dir()).unwrap();
+            let block = |number: usize| [(number % 3) as u8; HOLE_BYTES];
+            for number in 0..blocks {
+                sink.set_aside(Part::HashLevel(1), &block(number)).unwrap();
+                sink.set_aside(Part::Archive, &block(number + 1)[..100]).unwrap();
+            }
+            let archive_offset_bytes = ((blocks + 1) * HOLE_BYTES) as u64;
+            sink.place(Part::HashLevel(1), HOLE_BYTES as u64).unwrap();
+            sink.place(Part::Archive, archive_offset_bytes).unwrap();
+            sink.place(Part::HashLevel(0), 7).unwrap();
+            sink.finish(archive_offset_bytes + 100 * blocks as u64).unwrap();
+            let mut found = [0; HOLE_BYTES];
+            for number in 0..blocks {
+                file.read_exact_at(&mut found, ((number + 1) * HOLE_BYTES) as u64).unwrap();
+                assert!(found == block(number), "{number} of {blocks}");
+                let offset_bytes = archive_offset_bytes + 100 * number as u64;
+                file.read_exact_at(&mut found[..100], offset_bytes).unwrap();
+                assert_eq!(found[..100], block(number + 1)[..100], "{number} of {blocks}");
+            }
+        }
     }
 }

@@ -1,34 +1,39 @@
 //! The images of one layer, one for each mode that its profiles ask for.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::built_image::BuiltImage;
 use super::full_image::FullImage;
-use super::index_image::{ArchiveLeaves, IndexImage};
+use super::index_image::IndexImage;
 use super::{
     Discard, ImageSink, LayerError, MAX_ARCHIVE_BYTES, MAX_INDEXED_ARCHIVE_BYTES, Mode, Profile,
     ProfileImage,
 };
 use crate::digest::Digest;
 use crate::erofs;
+use crate::verity::LeafDigests;
 
 /// Is what becomes of a layer while its archive is read.
 pub(super) struct Images {
     /// The mode whose image goes to the sink; one of the other mode goes nowhere.
     pub(super) first: Mode,
     pub(super) full: Option<FullImage>,
-    pub(super) index: Option<(IndexImage, ArchiveLeaves)>,
+    /// The image, and the digests of the archive behind it.
+    pub(super) index: Option<(IndexImage, LeafDigests)>,
 }
 
 impl Images {
-    /// Starts the images for `profiles`; without any, one that checks the layer.
-    pub(super) fn new(profiles: &[Profile]) -> Self {
+    /// Starts the images for `profiles`; without any, one that checks the layer. What does not fit
+    /// into memory will be in `directory`.
+    pub(super) fn new(profiles: &[Profile], directory: &Path) -> Self {
         let first = profiles.first().map_or(Mode::Full, |profile| profile.mode());
         let wants = |mode| mode == first || profiles.iter().any(|profile| profile.mode() == mode);
+        let archive = || LeafDigests::new(&Mode::Index.verity_parameters(), directory);
         Self {
             first,
             full: wants(Mode::Full).then(FullImage::new),
-            index: wants(Mode::Index).then(|| (IndexImage::default(), ArchiveLeaves::new())),
+            index: wants(Mode::Index).then(|| (IndexImage::default(), archive())),
         }
     }
 

@@ -10,10 +10,10 @@
 use std::io::{self, BufRead, Read};
 
 use super::built_image::{BuiltImage, HashedBlocks, ImageLeaves};
-use super::{ImageSink, LayerError, Mode};
+use super::{ImageSink, LayerError, Mode, Part};
 use crate::erofs::IndexWriter;
 use crate::tar::Entry;
-use crate::verity::TreeBuilder;
+use crate::verity::LeafDigests;
 
 /// Turns members into an image that says where in the archive their content is.
 #[derive(Default)]
@@ -37,37 +37,17 @@ impl IndexImage {
     pub(super) fn finish(
         self,
         archive_end_bytes: u64,
-        archive: ArchiveLeaves,
+        archive: LeafDigests,
         sink: &mut dyn ImageSink,
     ) -> Result<BuiltImage, LayerError> {
         let mut leaves = ImageLeaves::new(Mode::Index);
         let mut blocks = HashedBlocks::new(sink, &mut leaves);
         let image =
             self.writer.finish(archive_end_bytes, &mut blocks).map_err(LayerError::from_image)?;
-        sink.place_archive(image.size_bytes()).map_err(|source| LayerError::Write { source })?;
-        let end_bytes = image.size_bytes() + archive.size_bytes;
-        let mut all = archive.builder;
-        all.prepend(leaves.finish(&image));
-        let tree = all.finish().expect("the image has its first block");
-        Ok(BuiltImage { image, tree, end_bytes })
-    }
-}
-
-/// Hashes the blocks of an archive while it streams by.
-pub(super) struct ArchiveLeaves {
-    builder: TreeBuilder,
-    size_bytes: u64,
-}
-
-impl ArchiveLeaves {
-    pub(super) fn new() -> Self {
-        Self { builder: TreeBuilder::new(&Mode::Index.verity_parameters()), size_bytes: 0 }
-    }
-
-    /// Takes the next bytes of the archive.
-    fn take(&mut self, bytes: &[u8]) {
-        self.builder.update(bytes);
-        self.size_bytes += bytes.len() as u64;
+        sink.place(Part::Archive, image.size_bytes())
+            .map_err(|source| LayerError::Write { source })?;
+        let path = leaves.finish(&image, Some(archive), sink)?;
+        Ok(BuiltImage { image, path })
     }
 }
 
@@ -75,7 +55,7 @@ impl ArchiveLeaves {
 /// in pieces as they come.
 pub(super) struct ArchiveTap<'a, R> {
     stream: R,
-    branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
+    branch: Option<(&'a mut LeafDigests, &'a mut dyn ImageSink)>,
     /// How much of the current piece went to the branch and was not read yet.
     ahead_bytes: usize,
 }
@@ -83,7 +63,7 @@ pub(super) struct ArchiveTap<'a, R> {
 impl<'a, R: BufRead> ArchiveTap<'a, R> {
     pub(super) fn new(
         stream: R,
-        branch: Option<(&'a mut ArchiveLeaves, &'a mut dyn ImageSink)>,
+        branch: Option<(&'a mut LeafDigests, &'a mut dyn ImageSink)>,
     ) -> Self {
         Self { stream, branch, ahead_bytes: 0 }
     }
@@ -95,8 +75,11 @@ impl<R: BufRead> Read for ArchiveTap<'_, R> {
         if self.ahead_bytes == 0
             && let Some((leaves, sink)) = &mut self.branch
         {
-            leaves.take(piece);
-            sink.take_archive(piece).map_err(|source| LayerError::Write { source })?;
+            leaves.update(piece).map_err(|source| {
+                let directory = sink.temporary_directory();
+                LayerError::Temporary { directory, source }
+            })?;
+            sink.set_aside(Part::Archive, piece).map_err(|source| LayerError::Write { source })?;
         }
         let read = piece.len().min(buffer.len());
         buffer[..read].copy_from_slice(&piece[..read]);

@@ -6,7 +6,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The path as the archive has it, not yet split or resolved; without the trailing `/` that
-    /// header and PAX names of directories carry.
+    /// header and PAX names of directories carry. That of a GNU long name stays.
     pub path: Vec<u8>,
     /// What kind of file it is, with what only that kind has.
     pub kind: EntryKind,

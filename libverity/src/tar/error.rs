@@ -5,7 +5,7 @@ use std::io;
 
 use super::{
     BLOCK_BYTES, MAX_MEMBERS, MAX_METADATA_BYTES, MAX_PATH_BYTES, MAX_XATTR_NAME_BYTES,
-    MAX_XATTR_VALUE_BYTES, MAX_XATTRS,
+    MAX_XATTR_VALUE_BYTES, MAX_XATTRS, METADATA_BYTES_PER_MEMBER,
 };
 
 /// Says where and why reading an archive ended.
@@ -118,8 +118,12 @@ pub enum Refusal {
         /// The bytes of both fields.
         found: [u8; 8],
     },
-    /// Names, targets and attributes of all members exceed [`MAX_METADATA_BYTES`].
-    #[error("names and attributes of all members take more than {MAX_METADATA_BYTES} bytes")]
+    /// Names, targets and attributes of all members exceed [`MAX_METADATA_BYTES`] and what each may
+    /// have.
+    #[error(
+        "names and attributes of all members so far take more than {MAX_METADATA_BYTES} bytes and \
+         {METADATA_BYTES_PER_MEMBER} for each"
+    )]
     Metadata,
     /// A GNU long name or link target holds a NUL that is not at its end.
     #[error("a GNU long name has a NUL within: {}", shown(name))]

@@ -52,6 +52,11 @@ impl Extensions {
         self.long_path.as_deref().or(self.pax.path.as_deref())
     }
 
+    /// Tells whether the path is a GNU long name alone.
+    pub(super) fn is_path_of_gnu(&self) -> bool {
+        self.long_path.is_some() && self.pax.path.is_none()
+    }
+
     /// Returns the path that stands before the one in the header.
     pub(super) fn path(&self) -> Result<Option<&[u8]>, Refusal> {
         either(self.pax.path.as_deref(), self.long_path.as_deref(), b'L')

@@ -57,9 +57,16 @@ pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 pub const MAX_LINK_TARGET_BYTES: usize = 4095;
 /// Is how many members an archive may have: four million.
 pub const MAX_MEMBERS: u64 = 4 << 20;
-/// Is how many bytes the names, link targets and attributes of all members may take together:
-/// 1 GiB. They are held in memory until the last member is known.
-pub const MAX_METADATA_BYTES: u64 = 1 << 30;
+/// Is how many bytes names, link targets and attributes of all members may take together beyond
+/// [`METADATA_BYTES_PER_MEMBER`] for each: 64 MiB. They are held in memory until the last member is
+/// known, and this is half of what a layer with a few members may take.
+pub const MAX_METADATA_BYTES: u64 = 64 << 20;
+/// Is how many bytes the name, link target and attributes of a member may take, on average and
+/// with [`XATTR_BYTES`] for each attribute: 300, a name with two labels of security. It is half of
+/// what each member may take in memory. Of a path, its last component is the name.
+pub const METADATA_BYTES_PER_MEMBER: u64 = 300;
+/// Is what an extended attribute takes in memory besides its name and value: 112 bytes.
+pub const XATTR_BYTES: u64 = 112;
 /// Is how long the path of a member may be: 4096 bytes (`PATH_MAX`).
 pub const MAX_PATH_BYTES: usize = 4096;
 /// Is how many extended attributes a member may have: 512.

@@ -7,8 +7,8 @@ use super::header::{Header, is_zero_block};
 use super::pax::{check_global, is_misread_by_1_8};
 use super::{
     BLOCK_BYTES, DivergenceKind, Divergences, Entry, EntryKind, MAX_EXTENSION_BYTES,
-    MAX_LINK_TARGET_BYTES, MAX_MEMBERS, MAX_METADATA_BYTES, MAX_PATH_BYTES, Refusal, TarError,
-    Timestamp, Xattr,
+    MAX_LINK_TARGET_BYTES, MAX_MEMBERS, MAX_METADATA_BYTES, MAX_PATH_BYTES,
+    METADATA_BYTES_PER_MEMBER, Refusal, TarError, Timestamp, XATTR_BYTES, Xattr,
 };
 
 /// Reads the members of one archive from a stream, in their order.
@@ -198,7 +198,8 @@ impl<R: Read> TarReader<R> {
             None => header.path()?,
         };
         self.member_path.clone_from(&path);
-        let path = without_trailing_slashes(path, typeflag)?;
+        let is_gnu_name = extensions.is_path_of_gnu();
+        let path = without_trailing_slashes(path, typeflag, is_gnu_name)?;
         let kind = kind_of_member(header, &extensions)?;
 
         let mut pax = extensions.pax;
@@ -232,10 +233,15 @@ impl<R: Read> TarReader<R> {
             EntryKind::HardLink { target } | EntryKind::Symlink { target } => target.len(),
             _ => 0,
         };
-        let xattr_bytes: usize =
-            entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
-        self.metadata_bytes += (entry.path.len() + target_bytes + xattr_bytes) as u64;
-        if self.metadata_bytes > MAX_METADATA_BYTES {
+        let xattr_bytes: u64 = entry
+            .xattrs
+            .iter()
+            .map(|xattr| (xattr.name.len() + xattr.value.len()) as u64 + XATTR_BYTES)
+            .sum();
+        // Of a path, the last component is what is not in memory yet.
+        let name_bytes = entry.path.rsplit(|byte| *byte == b'/').next().map_or(0, <[u8]>::len);
+        self.metadata_bytes += (name_bytes + target_bytes) as u64 + xattr_bytes;
+        if self.metadata_bytes > MAX_METADATA_BYTES + METADATA_BYTES_PER_MEMBER * self.members {
             return Err(Refusal::Metadata);
         }
         Ok(())
@@ -384,16 +390,27 @@ fn link_target(
     Ok(target.to_vec())
 }
 
-/// Strips the slashes that end a directory's name.
-fn without_trailing_slashes(mut path: Vec<u8>, typeflag: u8) -> Result<Vec<u8>, Refusal> {
+/// Strips the slashes that end a directory's name, but for one that a GNU long name ends with.
+///
+/// mkfs.erofs strips those of headers and PAX headers alone. Behind a slash the name before it is
+/// one on the way: a directory already, or made one, and no whiteout.
+fn without_trailing_slashes(
+    mut path: Vec<u8>,
+    typeflag: u8,
+    is_gnu_name: bool,
+) -> Result<Vec<u8>, Refusal> {
     if path.len() > MAX_PATH_BYTES {
         return Err(Refusal::PathTooLong { path_bytes: path.len() });
     }
     if path.ends_with(b"/") && typeflag != b'5' {
         return Err(Refusal::TrailingSlash { typeflag });
     }
+    let is_kept = is_gnu_name && path.ends_with(b"/");
     while path.ends_with(b"/") {
         path.pop();
+    }
+    if is_kept {
+        path.push(b'/');
     }
     Ok(path)
 }

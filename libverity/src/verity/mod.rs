@@ -16,7 +16,8 @@
 //!
 //! * [`Parameters`] are everything besides the data that the root hash depends on.
 //! * [`Geometry`] says how many levels and blocks there are, and where.
-//! * [`TreeBuilder`] hashes data while it streams by and ends in a [`HashTree`].
+//! * [`TreeHasher`] hashes data while it streams by and hands the hash blocks on;
+//!   [`TreeBuilder`] keeps them and ends in a [`HashTree`].
 //! * [`HashArea`] places [`Superblock`] and tree on disk, as `veritysetup` does.
 //! * [`Verifier`] checks data and tree against a root hash and says what is wrong where.
 //! * [`VerityTable`] is what the kernel is told about a device.
@@ -28,15 +29,18 @@ mod algorithm;
 mod block_hasher;
 mod format;
 mod geometry;
+mod leaf_digests;
 mod parameters;
 mod superblock;
 mod table;
 mod tree;
+mod tree_hasher;
 mod verify;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use format::{HashArea, HashAreaError, Header};
 pub use geometry::{Geometry, GeometryError, Level};
+pub use leaf_digests::LeafDigests;
 pub use parameters::{
     BlockSize, BlockSizeError, HashType, Parameters, Salt, SaltError, UnknownHashType,
 };
@@ -45,5 +49,6 @@ pub use table::{
     Device, KeyDescription, KeyDescriptionError, OnCorruption, OnInputError, TableOptions,
     VerityTable, WeakenedTable,
 };
-pub use tree::{HashTree, ReplaceError, TreeBuilder};
+pub use tree::{HashTree, TreeBuilder};
+pub use tree_hasher::{FirstPath, HashBlockSink, ReplaceError, TreeError, TreeHasher};
 pub use verify::{Fault, FaultyBlock, Verifier, VerifyError};

@@ -101,7 +101,7 @@ fn read_here(archive: &[u8]) -> Option<Vec<Member>> {
         };
         members.push(Member {
             kind,
-            path: hex(&entry.path),
+            path: hex(entry.path.strip_suffix(b"/").unwrap_or(&entry.path)),
             target: hex(&target),
             mode: entry.mode,
             uid: entry.uid.into(),

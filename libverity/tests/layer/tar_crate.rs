@@ -68,7 +68,7 @@ fn read_here(archive: &[u8]) -> Result<Vec<Member>, String> {
             EntryKind::Symlink { target } => (b'2', Some(target)),
         };
         members.push(Member {
-            path: entry.path,
+            path: entry.path.strip_suffix(b"/").unwrap_or(&entry.path).to_vec(),
             typeflag,
             target,
             mode: entry.mode.into(),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use libverity::digest::RootHash;
-use libverity::layer::{HashAreaFault, LayerFile, LayerFileError, Mode};
+use libverity::layer::{HashAreaFault, HashedFile, LayerFile, LayerFileError, Mode};
 use libverity::verity::Superblock;
 use serde::Serialize;
 use uuid::Uuid;
@@ -138,13 +138,12 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let label = path.display().to_string();
     let mut data =
         output.progress().reading(&label, layer.hash_offset_bytes(), layer.data().map_err(failed)?);
-    let tree = layer.hash_tree(&mut data).map_err(failed)?;
+    let HashedFile { root_hash, hash_area } = layer.hash(&mut data).map_err(failed)?;
 
     let checked = layer.image().check();
     let (names, content_size_bytes) =
         checked.as_ref().ok().map(|checked| (checked.names, checked.content_bytes)).unzip();
     let image_fault = checked.err().map(|error| format!("{:#}", anyhow::Error::from(error)));
-    let hash_area = layer.check_hash_area(&tree);
     let report = InspectReport {
         image: path.clone(),
         mode: mode_name(layer.mode()),
@@ -155,7 +154,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         names,
         content_size_bytes,
         image_fault,
-        root_hash: tree.root_hash().clone(),
+        root_hash,
         hash_area: HashAreaReport::new(hash_area, layer.superblock().ok()),
         tree: arguments.tree.then(|| Tree::new(layer.image())),
     };

@@ -88,7 +88,7 @@ fn of_file(path: &Path, output: &Output) -> Result<RootHash, Failure> {
     let label = path.display().to_string();
     let size_bytes = layer.image().facts().size_bytes();
     let mut data = output.progress().reading(&label, size_bytes, layer.data().map_err(failed)?);
-    Ok(layer.hash_tree(&mut data).map_err(failed)?.root_hash().clone())
+    Ok(layer.hash(&mut data).map_err(failed)?.root_hash)
 }
 
 fn of_image(

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write as _};
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::layer::ImageFile;
+use crate::layer::{ImageFile, Part};
 use crate::tar::test_archive::{HeaderBlock, TestArchive};
 use crate::tar::{DivergenceKind, Refusal, TarError};
 use crate::verity::{Superblock, TreeBuilder};
@@ -111,9 +111,9 @@ fn an_archive_of_any_length_lies_behind_its_index() {
 
         let opened = crate::layer::LayerFile::open(file).unwrap();
         assert_eq!(opened.hash_offset_bytes(), hash_offset_bytes, "{junk_bytes}");
-        let tree = opened.hash_tree(&mut opened.data().unwrap()).unwrap();
-        assert_eq!(*tree.root_hash(), layer.images[0].root_hash);
-        opened.check_hash_area(&tree).unwrap();
+        let hashed = opened.hash(&mut opened.data().unwrap()).unwrap();
+        assert_eq!(hashed.root_hash, layer.images[0].root_hash);
+        hashed.hash_area.unwrap();
         opened.image().check().unwrap();
     }
 }
@@ -292,11 +292,11 @@ fn a_blob_that_cannot_be_read_keeps_its_reason() {
 fn a_sink_that_fails_is_told_from_a_bad_layer() {
     struct Full(u64);
     impl ImageSink for Full {
-        fn take_archive(&mut self, _: &[u8]) -> io::Result<()> {
+        fn set_aside(&mut self, _: Part, _: &[u8]) -> io::Result<()> {
             Ok(())
         }
 
-        fn place_archive(&mut self, _: u64) -> io::Result<()> {
+        fn place(&mut self, _: Part, _: u64) -> io::Result<()> {
             Ok(())
         }
 
@@ -326,11 +326,11 @@ fn a_sink_that_fails_is_told_from_a_bad_layer() {
 fn an_archive_that_cannot_be_kept_is_told_from_a_bad_layer() {
     struct Full;
     impl ImageSink for Full {
-        fn take_archive(&mut self, _: &[u8]) -> io::Result<()> {
+        fn set_aside(&mut self, _: Part, _: &[u8]) -> io::Result<()> {
             Err(io::ErrorKind::StorageFull.into())
         }
 
-        fn place_archive(&mut self, _: u64) -> io::Result<()> {
+        fn place(&mut self, _: Part, _: u64) -> io::Result<()> {
             Ok(())
         }
 
