@@ -27,20 +27,6 @@ pub enum ErofsError {
     /// The image needs block numbers of more than 32 bits, or points beyond 2 TiB of a tar.
     #[error("the image would have more than {} blocks", u32::MAX)]
     ImageTooLarge,
-    /// The root directory is so large, and the image so long, that inodes would lie before the
-    /// area in which inodes are numbered.
-    ///
-    /// mkfs.erofs writes such images with numbers that wrap around 2⁶⁴.
-    #[error(
-        "the root directory does not fit into the first block and starts at byte \
-         {root_offset_bytes}; {inodes} inodes before it would have negative numbers"
-    )]
-    InodesBeforeMetadata {
-        /// Where the root inode lies.
-        root_offset_bytes: u64,
-        /// How many inodes lie too far in front.
-        inodes: u64,
-    },
     /// A hard link points at a directory.
     #[error("{path:?}: is a hard link to the directory {target:?}")]
     LinkToDirectory {

@@ -1,13 +1,14 @@
 //! Inodes and directories as bytes, in ascending order.
 
 use super::ErofsError;
-use super::allocator::{Allocator, INODE_SLOT_BYTES};
+use super::allocator::Allocator;
 use super::blocks::{BlockSink, BlockStream};
 use super::chunk::Chunks;
 use super::directory::{self, Dirent, DirentType};
 use super::inode::{DataLayout, InodeRecord};
 use super::layout::{Layout, Placement};
-use super::tree::{Content, Directory, InodeId, InodeKind, ROOT, Tree};
+use super::nid;
+use super::tree::{Content, Directory, InodeId, InodeKind, Tree};
 
 /// Writes all inodes, directories and long link texts of an image.
 #[derive(Debug)]
@@ -25,7 +26,6 @@ impl MetadataWriter<'_> {
         stream: &mut BlockStream,
         sink: &mut dyn BlockSink,
     ) -> Result<bool, ErofsError> {
-        self.refuse_inodes_before_metadata()?;
         let mut has_filter = false;
         let mut bytes = Vec::new();
         for piece in self.pieces() {
@@ -55,11 +55,7 @@ impl MetadataWriter<'_> {
     /// Returns the number by which the superblock and directories know the inode `id`.
     pub(super) fn nid(&self, id: InodeId) -> u64 {
         let offset_bytes = self.allocator.offset_bytes(self.layout.placement(id).place);
-        (offset_bytes - self.metadata_offset_bytes()) / INODE_SLOT_BYTES
-    }
-
-    fn metadata_offset_bytes(&self) -> u64 {
-        self.layout.metadata_block * u64::from(self.block_bytes)
+        nid::of_offset(offset_bytes, self.layout.metadata_block * u64::from(self.block_bytes))
     }
 
     /// Finds out what is to be written where, in ascending order.
@@ -178,20 +174,6 @@ impl MetadataWriter<'_> {
             name,
             nid: self.nid(id),
             file_type,
-        })
-    }
-
-    fn refuse_inodes_before_metadata(&self) -> Result<(), ErofsError> {
-        let start = self.metadata_offset_bytes();
-        let places = self.layout.placements().map(|(_, placement)| placement.place);
-        let before = places.filter(|place| self.allocator.offset_bytes(*place) < start).count();
-        if before == 0 {
-            return Ok(());
-        }
-        let root = self.layout.placement(ROOT).place;
-        Err(ErofsError::InodesBeforeMetadata {
-            root_offset_bytes: self.allocator.offset_bytes(root),
-            inodes: before as u64,
         })
     }
 }

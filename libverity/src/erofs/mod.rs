@@ -38,6 +38,7 @@ mod index_writer;
 mod inode;
 mod layout;
 mod metadata;
+mod nid;
 mod reader;
 mod superblock;
 mod tree;

@@ -27,6 +27,7 @@ pub use walk::Walk;
 use self::content::ContentPlace;
 use super::ImageFacts;
 use super::inode::{InodeRecord, MAX_INODE_BYTES};
+use super::nid;
 use super::superblock::{
     DEVICE_SLOT_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, verify_checksum,
 };
@@ -152,10 +153,8 @@ impl<S: ImageSource> Reader<S> {
     }
 
     fn inode(&self, nid: u64) -> Result<Inode, FileError> {
-        let metadata_offset_bytes = u64::from(self.facts.metadata_block) * self.block_bytes();
-        let offset_bytes = nid
-            .checked_mul(INODE_SLOT_BYTES)
-            .and_then(|distance| distance.checked_add(metadata_offset_bytes))
+        let start_bytes = u64::from(self.facts.metadata_block) * self.block_bytes();
+        let offset_bytes = nid::to_offset(nid, start_bytes)
             .filter(|offset_bytes| *offset_bytes < self.facts.size_bytes())
             .ok_or(FileError::InodeOutside { nid })?;
         let left_bytes = self.facts.size_bytes() - offset_bytes;
@@ -274,6 +273,3 @@ fn check_length<S: ImageSource>(source: &S, expected_bytes: u64) -> Result<(), R
     }
     Ok(())
 }
-
-/// Inodes are numbered in units of 32 bytes.
-const INODE_SLOT_BYTES: u64 = 32;
