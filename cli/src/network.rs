@@ -95,7 +95,7 @@ impl NetworkArguments {
             };
         };
         network.credentials = self.credentials(registry)?;
-        network.tls = self.tls(registry);
+        network.tls = self.tls(registry)?;
         Ok(network)
     }
 
@@ -110,14 +110,18 @@ impl NetworkArguments {
         })
     }
 
-    fn tls(&self, registry: &str) -> Tls {
+    fn tls(&self, registry: &str) -> Result<Tls, Failure> {
         let tls = self.ca_file.iter().fold(Tls::default(), Tls::with_ca_file);
-        match (&self.client_cert, &self.client_key) {
+        tls.check_ca_files().map_err(|error| {
+            Failure::from_error(ExitStatus::Usage, error)
+                .hint("--ca-file takes certificates of authorities in PEM form.")
+        })?;
+        Ok(match (&self.client_cert, &self.client_key) {
             (Some(certificate), Some(key)) => {
                 tls.with_client_certificate(registry, certificate, key)
             }
             _ => tls,
-        }
+        })
     }
 
     fn login(&self, registry: &str) -> Result<Option<Login>, Failure> {

@@ -88,13 +88,20 @@ impl RegistrySigner {
 
     fn sign_image(&self, place: &dyn Place, manifest: &Manifest) -> Result<Outcome, SignFailure> {
         let image = Image::load(place, &manifest.descriptor().plain()).map_err(failure)?;
-        let signed = signing::sign(place, &image, &self.profiles, &*self.signer, &|_, blob| blob);
+        let signed = signing::sign_and_publish(
+            place,
+            &image,
+            &self.profiles,
+            &*self.signer,
+            Format::Standard,
+            &|_, blob| blob,
+        );
         match &signed {
             Ok(_) => self.has_signed.store(true, Ordering::Relaxed),
             Err(SigningError::Signer(_)) => self.has_signed.store(false, Ordering::Relaxed),
             Err(_) => {}
         }
-        let signed = signed.map_err(signing_failure)?;
+        let (signed, published) = signed.map_err(signing_failure)?;
         for layer in &signed.layers {
             for (first, count) in layer.divergences.iter() {
                 tracing::warn!(
@@ -103,8 +110,6 @@ impl RegistrySigner {
                 );
             }
         }
-        let published =
-            signing::publish(place, &signed, Format::Standard, &*self.signer).map_err(failure)?;
         place.finish().map_err(failure)?;
         Ok(match published {
             Published::AlreadySigned(_) => Outcome::AlreadySigned,

@@ -66,6 +66,16 @@ pub trait Place: Send + Sync {
     /// what `descriptor` says; then nothing is stored.
     fn push_blob(&self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<Pushed, Error>;
 
+    /// Begins to store a small blob that is not there and whose content is still to come, where
+    /// that leaves less to do when it has come.
+    ///
+    /// # Errors
+    ///
+    /// Returns why nothing can be stored here.
+    fn begin_blob(&self) -> Result<Option<Box<dyn PendingBlob + '_>>, Error> {
+        Ok(None)
+    }
+
     /// Stores a manifest or index whose children are there already.
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error>;
 
@@ -113,6 +123,20 @@ impl BlobSource for &[u8] {
     fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
         Ok(Box::new(*self))
     }
+}
+
+/// Is a blob that a place waits for; if it is dropped, the place no longer does.
+pub trait PendingBlob: Send {
+    /// Stores the blob, whether it is there by now or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Place::push_blob`].
+    fn store(
+        self: Box<Self>,
+        descriptor: &Descriptor,
+        source: &dyn BlobSource,
+    ) -> Result<Pushed, Error>;
 }
 
 /// Names a repository of a registry.

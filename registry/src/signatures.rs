@@ -13,7 +13,7 @@ use crate::copy::for_each_blob;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::{Manifest, ManifestKind};
-use crate::place::{Listing, Place};
+use crate::place::{Listing, PendingBlob, Place};
 
 /// Is something that holds signatures of an image.
 #[derive(Debug)]
@@ -171,6 +171,8 @@ pub(crate) struct Publication<'a> {
     candidates: Vec<Candidate>,
     /// The blobs that are there by now.
     stored: BTreeSet<Digest>,
+    /// What the place is ready to take of the last part.
+    pending: Option<Box<dyn PendingBlob + 'a>>,
 }
 
 impl<'a> Publication<'a> {
@@ -181,20 +183,42 @@ impl<'a> Publication<'a> {
         format: Format,
     ) -> Result<Self, Error> {
         let candidates = find_attached(place, subject, &[format.artifact_type()])?;
-        Ok(Self { place, format, candidates, stored: BTreeSet::new() })
+        Ok(Self { place, format, candidates, stored: BTreeSet::new(), pending: None })
+    }
+
+    /// Prepares for signatures that are about to come, unless the subject has some already: then
+    /// they are likely the same.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        if !self.candidates.is_empty() {
+            return Ok(());
+        }
+        self.push_blobs(&[artifact::configuration()])?;
+        self.pending = self.place.begin_blob()?;
+        Ok(())
     }
 
     /// Stores the blobs of those signatures in `part` that are not there yet, which is a part of
-    /// the artifact to come.
+    /// the artifact to come; what was prepared is for the last one.
     pub(crate) fn store(
         &mut self,
         part: &SignatureArtifact,
+        is_last: bool,
         is_valid: &dyn Fn(&LayerSignature) -> bool,
     ) -> Result<(), Error> {
-        match holders(&self.candidates, part, is_valid) {
-            Some(_) => Ok(()),
-            None => self.push_blobs(&self.encode(part)?.blobs),
+        if holders(&self.candidates, part, is_valid).is_some() {
+            return Ok(());
         }
+        let mut blobs = self.encode(part)?.blobs;
+        blobs.retain(|(descriptor, _)| !self.stored.contains(&descriptor.digest));
+        if is_last
+            && let [(descriptor, bytes)] = &*blobs
+            && let Some(pending) = self.pending.take()
+        {
+            pending.store(descriptor, &bytes.as_slice())?;
+            self.stored.insert(descriptor.digest);
+            return Ok(());
+        }
+        self.push_blobs(&blobs)
     }
 
     /// Attaches the artifact, unless all of it is there already.

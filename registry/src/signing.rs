@@ -43,8 +43,8 @@ pub fn sign(
 /// after the other.
 ///
 /// In a registry, which takes its time for each request, the signatures that are there already are
-/// looked up while the first layers are converted, and those of each layer are stored while the next
-/// ones are. If a layer is wrong, those before it stay behind as blobs that nothing refers to.
+/// looked up while the first layers are converted, those of each layer are stored while the next ones
+/// are, and an upload is open when the last one comes. If a layer is wrong, those before it stay behind as blobs that nothing refers to.
 ///
 /// # Errors
 ///
@@ -63,15 +63,20 @@ pub fn sign_and_publish(
         return Ok((signed, published));
     }
     let subject = image.subject();
+    let layers: BTreeSet<Digest> =
+        image.layers.iter().map(|layer| layer.descriptor.digest).collect();
     let is_valid = is_by(signer);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         let publication = scope.spawn(|| -> Result<Publication<'_>, Error> {
             let is_valid = is_by(signer);
             let mut publication = Publication::begin(place, &subject, format)?;
+            publication.prepare()?;
+            let mut left = layers.len();
             for signatures in receiver {
+                left -= 1;
                 let part = SignatureArtifact { subject: subject.clone(), signatures };
-                publication.store(&part, &is_valid)?;
+                publication.store(&part, left == 0, &is_valid)?;
             }
             Ok(publication)
         });

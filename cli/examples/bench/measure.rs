@@ -54,8 +54,9 @@ pub(crate) fn median(mut costs: Vec<Cost>) -> Cost {
 /// Prints one line of a table: a program, its cost, and how it compares to ours.
 pub(crate) fn row(name: &str, cost: Cost, ours: Cost) {
     println!(
-        "| {name} | {:.3} s | {:.0} MiB | {:.2} |",
+        "| {name} | {:.3} s | {:.2} s | {:.0} MiB | {:.2} |",
         cost.seconds,
+        cost.processor_seconds,
         cost.memory_kib as f64 / 1024.0,
         cost.seconds / ours.seconds
     );
@@ -64,7 +65,9 @@ pub(crate) fn row(name: &str, cost: Cost, ours: Cost) {
 /// Prints the head of a table of programs.
 pub(crate) fn head(title: &str) {
     println!(
-        "\n### {title}\n\n| | time (median) | peak memory | time, as a ratio to ours |\n|---|---|---|---|"
+        "\n### {title}\n\n\
+         | | time (median) | processor time of the tool | peak memory | time, as a ratio to ours |\n\
+         |---|---|---|---|---|"
     );
 }
 

@@ -21,20 +21,22 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
 
     let mut pushes: [Vec<Cost>; 3] = Default::default();
     let mut copies: [Vec<Cost>; 3] = Default::default();
-    for _ in 0..ROUNDS {
-        // One after the other, each into a registry that has nothing yet.
-        for (tool, costs) in pushes.iter_mut().enumerate() {
-            let registry = DockerRegistry::start()?;
-            let to = format!("{}/large:v1", registry.host());
-            costs.push(run(&push(bench, tool, &layout, &to)?)?);
-        }
-        let from = DockerRegistry::start()?;
-        let source = format!("{}/large:v1", from.host());
-        run(&push(bench, 0, &layout, &source)?)?;
-        for (tool, costs) in copies.iter_mut().enumerate() {
-            let registry = DockerRegistry::start()?;
-            let to = format!("{}/large:v1", registry.host());
-            costs.push(run(&copy(bench, tool, &source, &to)?)?);
+    let from = DockerRegistry::start()?;
+    let source = format!("{}/large:v1", from.host());
+    run(&push(bench, 0, &layout, &source)?)?;
+    for round in 0..ROUNDS {
+        // One after the other, each into a registry that has nothing yet and onto a disk that has
+        // nothing left to write; each is the first once.
+        for position in 0..3 {
+            let tool = (round + position) % 3;
+            let moving = |command: &dyn Fn(&str) -> Result<Command, Box<dyn Error>>| {
+                let registry = DockerRegistry::start()?;
+                let command = command(&format!("{}/large:v1", registry.host()))?;
+                rustix::fs::sync();
+                run(&command)
+            };
+            pushes[tool].push(moving(&|to| push(bench, tool, &layout, to))?);
+            copies[tool].push(moving(&|to| copy(bench, tool, &source, to))?);
         }
     }
     table("Pushing 2 GiB in 8 layers from a layout directory to Debian's docker-registry", pushes);

@@ -77,7 +77,8 @@ fn image_in_cache(bench: &Bench) -> Result<(), Box<dyn Error>> {
     let caches = bench.directory.path().join("caches");
     let osguard = |arguments: &[&str]| {
         let mut osguard = Command::new(&bench.osguard);
-        osguard.args(arguments).arg("--quiet").arg(&image).env("XDG_CACHE_HOME", &caches);
+        osguard.arg(arguments[0]).arg("--quiet").arg(&image).args(&arguments[1..]);
+        osguard.env("XDG_CACHE_HOME", &caches);
         osguard
     };
     let verify = |how: &str| {

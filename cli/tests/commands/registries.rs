@@ -373,9 +373,14 @@ fn certificates_are_checked() {
     assert_snapshot!(copy(&["--ca-file", "nothing.pem"]), @"
     --- standard error ---
     Error: cannot read nothing.pem: No such file or directory (os error 2)
+    Hint: --ca-file takes certificates of authorities in PEM form.
     --- exit code 2 ---
     ");
     assert_eq!(copy(&["--ca-file", "alice.crt"]).code, 4);
+    let plain = Registry::start().unwrap();
+    let scene_without_tls = Scene::new(plain.host());
+    let copy = ["copy", "oci:image:v1", "REGISTRY/app:v1", "--ca-file", "nothing.pem"];
+    assert_eq!(scene_without_tls.run(&copy).code, 2, "also where it is not needed");
 
     let (server, client) = (authority.server().unwrap(), authority.client("ci").unwrap());
     let builder = Registry::builder().tls_as(&server, Some(&authority)).unwrap();

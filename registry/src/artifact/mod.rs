@@ -63,7 +63,7 @@ impl SignatureArtifact {
         let bytes = bytes.map_err(|source| ArtifactError::Json { source })?;
         let manifest = Manifest::parse(Some(&MediaType::OCI_MANIFEST), bytes)
             .map_err(|source| ArtifactError::Manifest { source })?;
-        let mut blobs = vec![(Descriptor::of(MediaType::OCI_EMPTY, EMPTY), EMPTY.to_vec())];
+        let mut blobs = vec![configuration()];
         blobs.extend(self.signatures.iter().map(|signature| {
             let bytes = signature.signature.clone();
             (Descriptor::of(format.signature_media_type(), &bytes), bytes)
@@ -85,6 +85,11 @@ impl SignatureArtifact {
             }
         })
     }
+}
+
+/// Returns the blob that stands for the configuration of every artifact.
+pub(crate) fn configuration() -> (Descriptor, Vec<u8>) {
+    (Descriptor::of(MediaType::OCI_EMPTY, EMPTY), EMPTY.to_vec())
 }
 
 /// Is a signature artifact as it is stored.

@@ -7,7 +7,8 @@
 //!
 //! 1. stores its manifest under a tag of its own, `sha256-HEX.HEX`, made from the digests of the
 //!    subject and of the manifest, which nobody else writes to;
-//! 2. lists the tags of that form and reads the index, in any order;
+//! 2. lists the tags of that form and reads the index, in any order; the first time beside step 1,
+//!    which then cannot be the last time;
 //! 3. ends if the index holds all that the tags lead to, and otherwise writes the index with all of
 //!    it, and starts again at 2.
 //!
@@ -78,17 +79,21 @@ pub(super) async fn add(
         index?;
         is_there?
     };
-    if !has_own_tag {
-        write_tag(client, &own_tag, manifest).await?;
-    }
     // What was once seen in the index or by its tag stays wanted, lest it is lost between two
     // writes of ours.
     let mut wanted = vec![own];
     let mut foreign = BTreeSet::new();
+    let write_own_tag = async {
+        match has_own_tag {
+            true => Ok(()),
+            false => write_tag(client, &own_tag, manifest).await,
+        }
+    };
+    // What is read beside this first write is good enough to write the index with, and for nothing
+    // else.
+    let (mut index, mut tags, ()) =
+        tokio::try_join!(Index::read(client, subject), own_tags(client, subject), write_own_tag)?;
     for round in 0..MAX_ROUNDS {
-        // Both after our own writes: who writes later than that sees to our entry.
-        let (mut index, tags) =
-            tokio::try_join!(Index::read(client, subject), own_tags(client, subject))?;
         let known = index.entries.iter().chain(&wanted);
         let missing = tagged(client, subject, tags, known, &mut foreign).await?;
         for entry in index.entries.iter().chain(&missing) {
@@ -96,16 +101,21 @@ pub(super) async fn add(
                 wanted.push(entry.clone());
             }
         }
-        if !index.add(&wanted) {
+        let is_complete = !index.add(&wanted);
+        if is_complete && (has_own_tag || round > 0) {
             return Ok(match has_own_tag && round == 0 {
                 true => Pushed::Present,
                 false => Pushed::Stored,
             });
         }
-        write(client, subject, &mut index, &mut wanted).await?;
+        if !is_complete {
+            write(client, subject, &mut index, &mut wanted).await?;
+        }
         if round > 0 {
             sleep(pause(client, round)).await;
         }
+        // Both after our own writes: who writes later than that sees to our entry.
+        (index, tags) = tokio::try_join!(Index::read(client, subject), own_tags(client, subject))?;
     }
     Err(RegistryError::Contended {
         repository: client.place_name(),

@@ -18,7 +18,9 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
 use crate::network::{Network, ReferrersMode};
-use crate::place::{BlobSource, Listing, Place, Pushed, Referrer, ReferrersWay, Repository};
+use crate::place::{
+    BlobSource, Listing, PendingBlob, Place, Pushed, Referrer, ReferrersWay, Repository,
+};
 use crate::reference::{RegistryReference, Selector};
 
 /// Is one repository of a registry.
@@ -249,6 +251,10 @@ impl Place for RemoteRepository {
             return Ok(Pushed::Present);
         }
         upload::upload(&self.client, descriptor, source)
+    }
+
+    fn begin_blob(&self) -> Result<Option<Box<dyn PendingBlob + '_>>, Error> {
+        Ok(Some(Box::new(upload::PendingUpload::open(&self.client)?)))
     }
 
     fn push_manifest(&self, manifest: &Manifest, listing: Listing<'_>) -> Result<Pushed, Error> {

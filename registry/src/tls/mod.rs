@@ -20,7 +20,7 @@ mod client_certificate;
 mod error;
 mod pem;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -68,6 +68,16 @@ impl Tls {
         self
     }
 
+    /// Reads the files of certificate authorities that the caller has named, which are not needed
+    /// where a registry on this machine speaks no TLS.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for a file that is not there or cannot be used.
+    pub fn check_ca_files(&self) -> Result<(), TlsError> {
+        self.ca_files.iter().try_for_each(|file| add_authorities(&mut RootCertStore::empty(), file))
+    }
+
     /// Reads the files for `registry` (`host[:port]`) and returns what a connection to it needs.
     ///
     /// # Errors
@@ -107,13 +117,7 @@ impl Tls {
         anchors.add_parsable_certificates(system.certs);
         let in_directories = directories.iter().flat_map(|directory| &directory.authorities);
         for file in self.ca_files.iter().chain(in_directories) {
-            for (index, certificate) in pem::certificates(file)?.into_iter().enumerate() {
-                anchors.add(certificate).map_err(|source| TlsError::Anchor {
-                    file: file.clone(),
-                    number: index + 1,
-                    source,
-                })?;
-            }
+            add_authorities(&mut anchors, file)?;
         }
         if anchors.is_empty() {
             let reason = system.errors.first().map(ToString::to_string);
@@ -141,6 +145,17 @@ impl Tls {
     }
 }
 
+fn add_authorities(anchors: &mut RootCertStore, file: &Path) -> Result<(), TlsError> {
+    for (index, certificate) in pem::certificates(file)?.into_iter().enumerate() {
+        anchors.add(certificate).map_err(|source| TlsError::Anchor {
+            file: file.to_owned(),
+            number: index + 1,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 /// Returns the one name for the names of a server: the port of HTTPS may be left out.
 fn server_name(registry: &str) -> String {
     registry.strip_suffix(DEFAULT_PORT).unwrap_or(registry).to_ascii_lowercase()
@@ -157,8 +172,6 @@ impl Default for Tls {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use rcgen::CertifiedKey;
     use rustls_native_certs::load_certs_from_paths;
 

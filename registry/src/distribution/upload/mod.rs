@@ -22,7 +22,7 @@ use super::runtime::wait;
 use crate::blob::BlobReader;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
-use crate::place::{BlobSource, Pushed};
+use crate::place::{BlobSource, PendingBlob, Pushed};
 
 /// Stores a blob that the repository does not have: by taking it from another repository of the
 /// registry, or by sending it.
@@ -39,13 +39,58 @@ pub(super) fn upload(
     let origin = source.repository().filter(|origin| {
         origin.registry == client.registry() && origin.name != client.repository()
     });
-    let mut session = match origin {
+    let session = match origin {
         Some(origin) => match wait(mount(client, descriptor, &origin.name))? {
             Mounted::Stored => return Ok(Pushed::Stored),
             Mounted::Session(session) => session,
         },
         None => wait(open(client))?,
     };
+    complete(client, descriptor, source, session)
+}
+
+/// Is an upload that was opened before the blob was known; it is given up when it is dropped.
+pub(super) struct PendingUpload {
+    client: Arc<Client>,
+    session: Option<Session>,
+}
+
+impl PendingUpload {
+    pub(super) fn open(client: &Arc<Client>) -> Result<Self, RegistryError> {
+        let session = Some(wait(open(client))?);
+        Ok(Self { client: Arc::clone(client), session })
+    }
+}
+
+impl PendingBlob for PendingUpload {
+    fn store(
+        mut self: Box<Self>,
+        descriptor: &Descriptor,
+        source: &dyn BlobSource,
+    ) -> Result<Pushed, Error> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => wait(open(&self.client))?,
+        };
+        complete(&self.client, descriptor, source, session)
+    }
+}
+
+impl Drop for PendingUpload {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            wait(cancel(&self.client, session.url));
+        }
+    }
+}
+
+/// Sends a blob by an upload that is open, and by others if it is cut off.
+fn complete(
+    client: &Arc<Client>,
+    descriptor: &Descriptor,
+    source: &dyn BlobSource,
+    mut session: Session,
+) -> Result<Pushed, Error> {
     let mut attempt = 1;
     let mut was_challenged = false;
     loop {
