@@ -9,7 +9,7 @@ use crate::artifact::{
     self, ArtifactError, EncodedArtifact, Format, LayerSignature, Location, SignatureArtifact,
     max_blob_bytes, signature_from_blob,
 };
-use crate::copy::for_each_blob;
+use crate::copy::{PARALLEL_BLOBS, for_each_blob};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::{Manifest, ManifestKind};
@@ -250,7 +250,7 @@ impl<'a> Publication<'a> {
         let contents: BTreeMap<Digest, &(Descriptor, Vec<u8>)> =
             blobs.map(|blob| (blob.0.digest, blob)).collect();
         let descriptors = contents.values().map(|(descriptor, _)| descriptor.clone()).collect();
-        for_each_blob(descriptors, place, |descriptor, _| {
+        for_each_blob(descriptors, place, PARALLEL_BLOBS, |descriptor, _| {
             match contents.get(&descriptor.digest) {
                 Some((_, bytes)) => place.push_blob(descriptor, &bytes.as_slice()).map(|_| ()),
                 None => Ok(()),

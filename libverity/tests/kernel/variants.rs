@@ -45,6 +45,11 @@ impl Trusted {
                 pki.identity(Wanted::signer("ed25519", "ed25519"))?,
                 pki.identity(Wanted::signer("p224", "ec:P-224"))?,
                 pki.identity(Wanted::signer("bare", "rsa:2048").with_extensions(&[]))?,
+                pki.identity(Wanted::signer("for key agreement", "rsa:2048").with_extensions(&[
+                    "subjectKeyIdentifier=hash",
+                    "keyUsage=critical,keyAgreement",
+                    "extendedKeyUsage=critical,serverAuth",
+                ]))?,
             ],
             authority,
             pem: Vec::new(),
@@ -99,6 +104,9 @@ pub(crate) fn signatures(pki: &TestPki, trusted: &Trusted) -> Result<Vec<Variant
     let message =
         trusted.rsa.sign("smime", &["-binary", "-noattr", "-nodetach"], text.as_bytes())?;
     variants.push(Variant { name: "attached".to_owned(), message });
+    let options = ["-binary", "-noattr", "-nocerts"];
+    let signed = trusted.ec.sign("smime", &options, text.as_bytes())?;
+    variants.extend(mutation::all("P-256 without certificate", &signed));
     Ok(variants)
 }
 
@@ -175,6 +183,7 @@ fn good_and_bad(
 
     let leaf = pki.leaf()?;
     let (authority, intermediate) = (path(&trusted.authority), path(&trusted.intermediate));
+    let signer = path(&trusted.rsa);
     let root = pki.identity(Wanted::authority("root", "rsa:2048"))?;
     let deep = pki.identity(Wanted::signer("deep", "rsa:2048").issued_by(&trusted.intermediate))?;
     let lower =
@@ -195,6 +204,8 @@ fn good_and_bad(
             "authorityKeyIdentifier=issuer:always",
         ]),
     )?;
+    // Signed by a certificate that is trusted and no authority.
+    let grafted = pki.identity(Wanted::signer("grafted", "ec:P-256").issued_by(&trusted.rsa))?;
     let stranger = pki.identity(Wanted::signer("stranger", "rsa:2048").issued_by(&unknown))?;
     for (name, identity, tool, options) in [
         ("leaf", &leaf, "smime", vec![]),
@@ -209,6 +220,8 @@ fn good_and_bad(
         ("full", &full, "smime", vec!["-certfile", &authority]),
         ("by serial", &by_serial, "smime", vec![]),
         ("by serial", &by_serial, "smime", vec!["-certfile", &authority]),
+        ("grafted", &grafted, "smime", vec![]),
+        ("grafted", &grafted, "smime", vec!["-certfile", &signer]),
         ("stranger", &stranger, "smime", vec![]),
     ] {
         add(name, identity, tool, &[&binary, &options[..]].concat())?;

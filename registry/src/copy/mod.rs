@@ -36,7 +36,7 @@ pub fn copy(
     watch: WatchBlob<'_>,
 ) -> Result<Copied, Error> {
     let plan = Plan::of(from, descriptor)?;
-    for_each_blob(plan.blobs(), to, |blob, is_stopped| {
+    for_each_blob(plan.blobs(), to, PARALLEL_BLOBS, |blob, is_stopped| {
         plan.note(blob, to.push_blob(blob, &PlacedBlob { from, blob, watch, is_stopped }))
     })?;
     plan.push_manifests(to)?;

@@ -11,6 +11,7 @@ use libverity::layer::{ConvertedLayer, Discard, LayerError, Profile};
 use libverity::signer::Signer;
 
 use self::tee::tee;
+use crate::ahead::PARALLEL_LAYERS;
 use crate::artifact::annotations::Keys;
 use crate::artifact::{Format, LayerSignature};
 use crate::conversion::{ConversionError, convert_blob, convert_layer};
@@ -178,20 +179,25 @@ impl Source<'_> {
         let layers: BTreeMap<Digest, &ImageLayer> =
             layers.map(|layer| (layer.descriptor.digest, layer)).collect();
         let conversions = Mutex::new(BTreeMap::new());
-        for_each_blob(plan.blobs(), to, |blob, is_stopped| -> Result<(), PushError> {
-            let pushed = match layers.get(&blob.digest) {
-                None => to.push_blob(blob, &self.placed(blob, is_stopped)),
-                Some(&layer) => {
-                    let (pushed, converted) = self.push_layer(layer, to, is_stopped)?;
-                    let conversion = Conversion { layer: layer.clone(), converted };
-                    let mut conversions =
-                        conversions.lock().unwrap_or_else(PoisonError::into_inner);
-                    conversions.insert(blob.digest, conversion);
-                    Ok(pushed)
-                }
-            };
-            Ok(plan.note(blob, pushed)?)
-        })?;
+        for_each_blob(
+            plan.blobs(),
+            to,
+            PARALLEL_LAYERS,
+            |blob, is_stopped| -> Result<(), PushError> {
+                let pushed = match layers.get(&blob.digest) {
+                    None => to.push_blob(blob, &self.placed(blob, is_stopped)),
+                    Some(&layer) => {
+                        let (pushed, converted) = self.push_layer(layer, to, is_stopped)?;
+                        let conversion = Conversion { layer: layer.clone(), converted };
+                        let mut conversions =
+                            conversions.lock().unwrap_or_else(PoisonError::into_inner);
+                        conversions.insert(blob.digest, conversion);
+                        Ok(pushed)
+                    }
+                };
+                Ok(plan.note(blob, pushed)?)
+            },
+        )?;
         Ok(conversions.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
