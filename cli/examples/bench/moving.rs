@@ -29,19 +29,23 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
         // nothing left to write; each is the first once.
         for position in 0..3 {
             let tool = (round + position) % 3;
-            let moving = |command: &dyn Fn(&str) -> Result<Command, Box<dyn Error>>| {
-                let registry = DockerRegistry::start()?;
-                let command = command(&format!("{}/large:v1", registry.host()))?;
-                rustix::fs::sync();
-                run(&command)
-            };
-            pushes[tool].push(moving(&|to| push(bench, tool, &layout, to))?);
-            copies[tool].push(moving(&|to| copy(bench, tool, &source, to))?);
+            pushes[tool].push(into_new_registry(|to| push(bench, tool, &layout, to))?);
+            copies[tool].push(into_new_registry(|to| copy(bench, tool, &source, to))?);
         }
     }
     table("Pushing 2 GiB in 8 layers from a layout directory to Debian's docker-registry", pushes);
     table("Copying the same from one docker-registry to another", copies);
     Ok(())
+}
+
+/// Runs what moves an image to the name that `command` gets.
+fn into_new_registry(
+    command: impl FnOnce(&str) -> Result<Command, Box<dyn Error>>,
+) -> Result<Cost, Box<dyn Error>> {
+    let registry = DockerRegistry::start()?;
+    let command = command(&format!("{}/large:v1", registry.host()))?;
+    rustix::fs::sync();
+    run(&command)
 }
 
 fn table(title: &str, costs: [Vec<Cost>; 3]) {
