@@ -25,8 +25,18 @@ impl Progress {
         total_bytes: u64,
         reader: R,
     ) -> impl Read + use<R> {
+        self.bar(label, total_bytes).wrap_read(reader)
+    }
+
+    /// Shows a bar that ends at `total_bytes`, and returns what moves it on by so many bytes.
+    pub(crate) fn counting(&self, label: &str, total_bytes: u64) -> impl FnMut(u64) + use<> {
+        let bar = self.bar(label, total_bytes);
+        move |bytes| bar.inc(bytes)
+    }
+
+    fn bar(&self, label: &str, total_bytes: u64) -> ProgressBar {
         let bar = ProgressBar::new(total_bytes).with_style(style()).with_message(label.to_owned());
-        self.bars.add(bar).wrap_read(reader)
+        self.bars.add(bar)
     }
 }
 

@@ -30,6 +30,7 @@ mod block_hasher;
 mod format;
 mod geometry;
 mod leaf_digests;
+mod parallel;
 mod parameters;
 mod superblock;
 mod table;
@@ -41,6 +42,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use format::{HashArea, HashAreaError, Header};
 pub use geometry::{Geometry, GeometryError, Level};
 pub use leaf_digests::LeafDigests;
+pub use parallel::ReadAt;
 pub use parameters::{
     BlockSize, BlockSizeError, HashType, Parameters, Salt, SaltError, UnknownHashType,
 };
@@ -49,6 +51,6 @@ pub use table::{
     Device, KeyDescription, KeyDescriptionError, OnCorruption, OnInputError, TableOptions,
     VerityTable, WeakenedTable,
 };
-pub use tree::{HashTree, TreeBuilder};
+pub use tree::{DataError, HashTree, TreeBuilder};
 pub use tree_hasher::{FirstPath, HashBlockSink, ReplaceError, TreeError, TreeHasher};
 pub use verify::{Fault, FaultyBlock, Verifier, VerifyError};

@@ -1,8 +1,10 @@
 //! Hash trees as a whole, in memory.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
-use super::{FirstPath, Geometry, GeometryError, Parameters, TreeError, TreeHasher};
+use super::parallel::{ReadFailure, available_threads, hash_data_blocks};
+use super::{ReadAt, FirstPath, Geometry, GeometryError, Parameters, TreeError, TreeHasher};
 use crate::digest::RootHash;
 
 /// Builds a hash tree in memory, from data that arrives in pieces of any length.
@@ -42,6 +44,11 @@ impl TreeBuilder {
     pub fn update(&mut self, data: &[u8]) {
         let mut sink = in_memory(&mut self.levels, self.hash_block_bytes);
         self.hasher.update(data, &mut sink).expect("memory takes everything");
+    }
+
+    fn push_digests(&mut self, digests: &[u8]) {
+        let mut sink = in_memory(&mut self.levels, self.hash_block_bytes);
+        self.hasher.push_digests(digests, &mut sink).expect("memory takes everything");
     }
 
     /// Fills the last block up with zeros and works out what is left of the tree.
@@ -100,6 +107,44 @@ pub struct HashTree {
 }
 
 impl HashTree {
+    /// Builds the tree over the first `data_blocks` blocks of `data`, on all processors, and tells
+    /// `on_progress` each time how many bytes more are hashed.
+    ///
+    /// Beside the tree it keeps less than 4 MiB a processor.
+    ///
+    /// ```
+    /// use libverity::verity::{HashTree, Parameters, Salt};
+    ///
+    /// let data = [1; 8192];
+    /// let tree = HashTree::of(&data[..], 2, &Parameters::with_salt(Salt::EMPTY), |_| ())?;
+    /// assert_eq!(tree.geometry().hash_blocks(), 1);
+    /// # Ok::<(), libverity::verity::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails if there can be no such tree, or the data cannot be read to the end of their last
+    /// block.
+    pub fn of<D: ReadAt + ?Sized>(
+        data: &D,
+        data_blocks: u64,
+        parameters: &Parameters,
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<Self, DataError> {
+        // Before anything is read.
+        Geometry::new(parameters, data_blocks)?;
+        let mut builder = TreeBuilder::new(parameters);
+        let digest_bytes = parameters.algorithm.digest_bytes() as u64;
+        let block_bytes = u64::from(parameters.data_block_size.bytes());
+        let threads = available_threads();
+        hash_data_blocks(parameters, data, data_blocks, threads, |_, digests| {
+            builder.push_digests(digests);
+            on_progress(digests.len() as u64 / digest_bytes * block_bytes);
+            ControlFlow::Continue(())
+        })?;
+        Ok(builder.finish()?)
+    }
+
     /// Returns the parameters it was built with.
     pub fn parameters(&self) -> &Parameters {
         self.path.parameters()
@@ -123,6 +168,29 @@ impl HashTree {
     /// Fails if `output` does.
     pub fn write_to(&self, output: &mut impl Write) -> io::Result<()> {
         self.levels.iter().rev().try_for_each(|level| output.write_all(level))
+    }
+}
+
+/// Says why there is no tree over data that were to be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// There can be no such tree.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The data cannot be read.
+    #[error("the data cannot be read at byte {offset_bytes}")]
+    Read {
+        /// Where the failed read started, from the start of the data.
+        offset_bytes: u64,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<ReadFailure> for DataError {
+    fn from(ReadFailure { offset_bytes, source }: ReadFailure) -> Self {
+        Self::Read { offset_bytes, source }
     }
 }
 
@@ -245,6 +313,12 @@ mod tests {
             let built = build(&parameters, &data);
             assert_eq!(built.root_hash().as_bytes(), root_hash, "{blocks}");
             assert!(written(&built) == tree, "{blocks}");
+            let mut hashed_bytes = 0;
+            let on_progress = |bytes| hashed_bytes += bytes;
+            let at_once = HashTree::of(&data[..], blocks as u64, &parameters, on_progress).unwrap();
+            assert!(written(&at_once) == tree, "{blocks}");
+            assert_eq!(at_once.root_hash(), built.root_hash());
+            assert_eq!(hashed_bytes, data.len() as u64);
             assert_eq!(built.geometry().tree_bytes(), tree.len() as u64, "{blocks}");
         }
     }

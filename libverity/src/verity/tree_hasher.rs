@@ -96,6 +96,19 @@ impl TreeHasher {
         }
     }
 
+    /// Takes the digests of the next data blocks instead of the blocks themselves.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `sink` does.
+    pub(super) fn push_digests(
+        &mut self,
+        digests: &[u8],
+        sink: &mut dyn HashBlockSink,
+    ) -> io::Result<()> {
+        self.levels.push(0, digests, sink)
+    }
+
     /// Fills the last block up with zeros, and hands on what is left of all levels.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use std::ops::{ControlFlow, Range};
 
 use super::block_hasher::block_hasher;
 use super::geometry::Slots;
-use super::{Geometry, GeometryError, Parameters};
+use super::parallel::{available_threads, hash_data_blocks};
+use super::{Geometry, GeometryError, Parameters, ReadAt};
 use crate::digest::RootHash;
 
 /// Checks data and tree against a root hash under pinned parameters.
@@ -65,26 +66,65 @@ impl Verifier {
         on_fault: impl FnMut(Fault) -> ControlFlow<()>,
     ) -> Result<u64, VerifyError> {
         let mut faults = Faults { count: 0, on_fault };
+        if let Some(digests) = self.check_tree(tree, &mut faults)? {
+            let _ = self.check_blocks(Area::Data, data, &digests, &mut faults, |_, _| {})?;
+        }
+        Ok(faults.count)
+    }
+
+    /// As [`verify`](Self::verify), of data that are read and hashed on all processors; tells
+    /// `on_progress` each time how many bytes of data more are verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_at<D: ReadAt + ?Sized>(
+        &self,
+        data: &D,
+        tree: &mut impl Read,
+        on_fault: impl FnMut(Fault) -> ControlFlow<()>,
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<u64, VerifyError> {
+        let mut faults = Faults { count: 0, on_fault };
+        let Some(digests) = self.check_tree(tree, &mut faults)? else { return Ok(faults.count) };
+        let digest_bytes = self.parameters.algorithm.digest_bytes();
+        let block_bytes = u64::from(self.parameters.data_block_size.bytes());
+        let (blocks, threads) = (self.geometry.data_blocks(), available_threads());
+        hash_data_blocks(&self.parameters, data, blocks, threads, |first, found| {
+            on_progress((found.len() / digest_bytes) as u64 * block_bytes);
+            for (index, found) in (first..).zip(found.chunks_exact(digest_bytes)) {
+                let Some(expected) = digests.of_block(index) else { continue };
+                if expected != found {
+                    faults.report(self.fault(Area::Data, index, expected, found))?;
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .map_err(|error| VerifyError::read(Area::Data, error.offset_bytes, error.source))?;
+        Ok(faults.count)
+    }
+
+    /// Checks the hash blocks from the top down, and returns the digests of the data blocks, or
+    /// `None` if nothing is left that could be verified.
+    fn check_tree<F: FnMut(Fault) -> ControlFlow<()>>(
+        &self,
+        tree: &mut impl Read,
+        faults: &mut Faults<F>,
+    ) -> Result<Option<Digests<'_>>, VerifyError> {
         let mut digests = Digests::root(&self.geometry, &self.root_hash);
         for level in (0..self.geometry.levels().len()).rev() {
             let mut below = Digests::none(&self.geometry);
-            let end = self.check_blocks(
-                Area::Level(level),
-                tree,
-                &digests,
-                &mut faults,
-                |block, is_right| {
-                    below.bytes.extend_from_slice(block);
-                    below.are_right.push(is_right);
-                },
-            )?;
+            let area = Area::Level(level);
+            let end = self.check_blocks(area, tree, &digests, faults, |block, is_right| {
+                below.bytes.extend_from_slice(block);
+                below.are_right.push(is_right);
+            })?;
             digests = below;
             if end.is_break() || !digests.are_right.contains(&true) {
-                return Ok(faults.count);
+                return Ok(None);
             }
         }
-        let _ = self.check_blocks(Area::Data, data, &digests, &mut faults, |_, _| {})?;
-        Ok(faults.count)
+        Ok(Some(digests))
     }
 
     fn check_blocks<F: FnMut(Fault) -> ControlFlow<()>>(
@@ -363,12 +403,29 @@ mod tests {
                 })
                 .unwrap();
             assert_eq!(count, faults.len() as u64);
+            let mut at_once = Vec::new();
+            let (mut tree, mut bytes) = (self.tree.as_slice(), 0);
+            let on_fault = |fault| {
+                at_once.push(fault);
+                ControlFlow::Continue(())
+            };
+            let count = self.verifier.verify_at(&self.data[..], &mut tree, on_fault, |more| bytes += more);
+            assert_eq!((count.unwrap(), &at_once), (faults.len() as u64, &faults));
+            assert!(bytes == self.data.len() as u64 || bytes == 0 && !faults.is_empty());
             faults
         }
 
         fn first_error(&self) -> Option<VerifyError> {
             let go_on = |_| ControlFlow::Continue(());
-            self.verifier.verify(&mut self.data.as_slice(), &mut self.tree.as_slice(), go_on).err()
+            let at_once =
+                self.verifier.verify_at(&self.data[..], &mut self.tree.as_slice(), go_on, |_| ());
+            let error = self
+                .verifier
+                .verify(&mut self.data.as_slice(), &mut self.tree.as_slice(), go_on)
+                .err();
+            let messages = [at_once.err().map(|error| error.to_string()), error.as_ref().map(|error| error.to_string())];
+            assert_eq!(messages[0], messages[1]);
+            error
         }
     }
 

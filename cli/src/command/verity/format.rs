@@ -1,10 +1,10 @@
 //! `osguard verity format`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::path::PathBuf;
 
-use libverity::verity::{Geometry, HashArea, Header as LeadIn, Salt, TreeBuilder};
+use libverity::verity::{DataError, Geometry, HashArea, HashTree, Header as LeadIn, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Serialize;
 use uuid::Uuid;
@@ -82,15 +82,13 @@ fn format(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure>
     let header = if flags.no_superblock { LeadIn::None } else { LeadIn::Superblock };
     let area = HashArea::at(flags.hash_offset, &geometry, header).map_err(refused)?;
 
-    let mut builder = TreeBuilder::new(&parameters);
-    let data = output.progress().reading("Hashing", geometry.data_bytes(), &data_device);
-    hash(data.take(geometry.data_bytes()), &mut builder)
-        .map_err(|error| device::wrong(data_path, error))?;
-    let tree = builder.finish().map_err(refused)?;
-    if tree.geometry().data_blocks() != data_blocks {
-        let end = io::Error::from(io::ErrorKind::UnexpectedEof);
-        return Err(device::wrong(data_path, end));
-    }
+    let on_progress = output.progress().counting("Hashing", geometry.data_bytes());
+    let tree = HashTree::of(&data_device, data_blocks, &parameters, on_progress).map_err(
+        |error| match error {
+            DataError::Read { source, .. } => device::wrong(data_path, source),
+            other => refused(other),
+        },
+    )?;
 
     let uuid = flags.uuid.unwrap_or_else(Uuid::new_v4);
     write(&hash_device, flags.hash_offset, |out| area.write_to(&tree, uuid, out))
@@ -132,19 +130,7 @@ fn random_salt() -> Result<Salt, Failure> {
     Salt::try_from(bytes.as_slice()).map_err(refused)
 }
 
-fn hash(mut data: impl Read, builder: &mut TreeBuilder) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match data.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(bytes) => builder.update(&buffer[..bytes]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Large enough that the disk is kept busy, small enough to stay in the second-level cache.
+/// Large enough that the disk is kept busy.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// What veritysetup takes.

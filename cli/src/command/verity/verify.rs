@@ -90,17 +90,16 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let mut tree = BufReader::new(&hash_device);
     tree.seek(SeekFrom::Start(area.tree_offset_bytes()))
         .map_err(|error| device::wrong(hash_path, error))?;
-    // A second description of the data: the tree may lie in the same file.
-    let data = output.progress().reading("Verifying", geometry.data_bytes(), data_device);
+    let on_progress = output.progress().counting("Verifying", geometry.data_bytes());
     let mut faulty_blocks = Vec::new();
-    let faults = verifier
-        .verify(&mut data.take(geometry.data_bytes()), &mut tree, |fault| {
-            if faulty_blocks.len() < LISTED_FAULTS {
-                faulty_blocks.push(describe(&fault));
-            }
-            ControlFlow::Continue(())
-        })
-        .map_err(refused)?;
+    let on_fault = |fault: Fault| {
+        if faulty_blocks.len() < LISTED_FAULTS {
+            faulty_blocks.push(describe(&fault));
+        }
+        ControlFlow::Continue(())
+    };
+    let faults =
+        verifier.verify_at(&data_device, &mut tree, on_fault, on_progress).map_err(refused)?;
     output.report(&VerifyReport { root_hash, data_blocks, faults, faulty_blocks })?;
     if faults == 0 {
         return Ok(ExitStatus::Done);

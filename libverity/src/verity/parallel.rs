@@ -1,0 +1,238 @@
+//! Digests of data blocks that several threads read and hash, in the order of the blocks.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZero;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+
+use super::Parameters;
+use super::block_hasher::{BlockHasher, block_hasher};
+
+/// Is data that several threads read at once, each where it wants.
+pub trait ReadAt: Sync {
+    /// Fills `buffer` with what starts at `offset_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`io::ErrorKind::UnexpectedEof`] if the data end before, and why they cannot be read.
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()>;
+}
+
+impl ReadAt for File {
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset_bytes)
+    }
+}
+
+impl ReadAt for [u8] {
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+        let start = usize::try_from(offset_bytes).ok();
+        let rest = start.and_then(|start| self.get(start..));
+        let found = rest.and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// Is a read of data that failed.
+#[derive(Debug)]
+pub(super) struct ReadFailure {
+    /// Where the data were to be read, from their start.
+    pub(super) offset_bytes: u64,
+    pub(super) source: io::Error,
+}
+
+/// Hashes the first `blocks` blocks of `data` on up to `threads` threads, and hands their digests
+/// to `take`, some at a time and in order, with the number of the first. It ends early if `take`
+/// breaks.
+///
+/// Each thread reads pieces of 128 KiB, which are still in its cache when they are hashed, and is
+/// at most three pieces of 1 MiB ahead of `take`.
+pub(super) fn hash_data_blocks<D: ReadAt + ?Sized>(
+    parameters: &Parameters,
+    data: &D,
+    blocks: u64,
+    threads: NonZero<usize>,
+    mut take: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadFailure> {
+    let work = Work::new(parameters, data, blocks);
+    let pieces = blocks.div_ceil(work.piece_blocks);
+    let threads = (threads.get() as u64).min(pieces);
+    if threads <= 1 {
+        let mut digests = Vec::new();
+        for piece in 0..pieces {
+            work.hash(piece, &mut digests)?;
+            if take(piece * work.piece_blocks, &digests).is_break() {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    thread::scope(|scope| {
+        // A thread has every so manyth piece, so that they come in order by themselves.
+        let receivers: Vec<Receiver<Digests>> = (0..threads)
+            .map(|first| {
+                let (sender, receiver) = mpsc::sync_channel(PIECES_AHEAD);
+                let own = (first..pieces).step_by(threads as usize);
+                let work = &work;
+                scope.spawn(move || work.hash_all(own, &sender));
+                receiver
+            })
+            .collect();
+        for (piece, receiver) in (0..pieces).zip(receivers.iter().cycle()) {
+            // A thread that is gone has panicked, and the scope hands the panic on.
+            let Ok(digests) = receiver.recv() else { break };
+            if take(piece * work.piece_blocks, &digests?).is_break() {
+                break;
+            }
+        }
+        // Those that still send find nobody, and end.
+        Ok(())
+    })
+}
+
+/// Returns how many threads there are processors for.
+pub(super) fn available_threads() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+type Digests = Result<Vec<u8>, ReadFailure>;
+
+/// Is what all threads know.
+struct Work<'a, D: ?Sized> {
+    data: &'a D,
+    hasher: Box<dyn BlockHasher>,
+    blocks: u64,
+    block_bytes: usize,
+    digest_bytes: usize,
+    /// How many blocks are read at once.
+    batch_blocks: usize,
+    /// How many blocks are handed on at once.
+    piece_blocks: u64,
+}
+
+impl<'a, D: ReadAt + ?Sized> Work<'a, D> {
+    fn new(parameters: &Parameters, data: &'a D, blocks: u64) -> Self {
+        let block_bytes = parameters.data_block_size.bytes_usize();
+        let batch_blocks = (BATCH_BYTES / block_bytes).max(1);
+        Self {
+            data,
+            hasher: block_hasher(parameters, parameters.data_block_size),
+            blocks,
+            block_bytes,
+            digest_bytes: parameters.algorithm.digest_bytes(),
+            batch_blocks,
+            piece_blocks: (batch_blocks * BATCHES_IN_PIECE) as u64,
+        }
+    }
+
+    fn hash_all(&self, pieces: impl Iterator<Item = u64>, sender: &SyncSender<Digests>) {
+        for piece in pieces {
+            let mut digests = Vec::new();
+            let hashed = self.hash(piece, &mut digests).map(|()| digests);
+            let is_last = hashed.is_err();
+            if sender.send(hashed).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    /// Puts the digests of a piece into `digests`, in the place of what is there.
+    fn hash(&self, piece: u64, digests: &mut Vec<u8>) -> Result<(), ReadFailure> {
+        let first = piece * self.piece_blocks;
+        let end = self.blocks.min(first + self.piece_blocks);
+        digests.resize((end - first) as usize * self.digest_bytes, 0);
+        let mut batch = vec![0; self.batch_blocks * self.block_bytes];
+        let batches = digests.chunks_mut(self.batch_blocks * self.digest_bytes);
+        for (block, digests) in (first..end).step_by(self.batch_blocks).zip(batches) {
+            let batch = &mut batch[..digests.len() / self.digest_bytes * self.block_bytes];
+            let offset_bytes = block * self.block_bytes as u64;
+            self.data
+                .read_exact_at(batch, offset_bytes)
+                .map_err(|source| ReadFailure { offset_bytes, source })?;
+            self.hasher.hash_blocks(batch, digests);
+        }
+        Ok(())
+    }
+}
+
+/// How much is read and hashed in one go, unless a block is larger.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// How many of these are handed on together.
+const BATCHES_IN_PIECE: usize = 8;
+
+/// How many pieces wait for `take`, besides the one that is worked on and the one that is sent.
+const PIECES_AHEAD: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verity::{BlockSize, Salt};
+
+    fn digests(data: &[u8], blocks: u64, threads: usize) -> Result<Vec<u8>, ReadFailure> {
+        let mut all = Vec::new();
+        let threads = NonZero::new(threads).unwrap();
+        hash_data_blocks(&small_blocks(), data, blocks, threads, |first, digests| {
+            assert_eq!(first, (all.len() / 32) as u64);
+            all.extend_from_slice(digests);
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    fn small_blocks() -> Parameters {
+        Parameters { data_block_size: BlockSize::B512, ..Parameters::with_salt(Salt::EMPTY) }
+    }
+
+    #[test]
+    fn digests_are_the_same_on_any_number_of_threads() {
+        let data: Vec<u8> = (0..5_000_192_u32).map(|place| (place / 509) as u8).collect();
+        let blocks = data.len() as u64 / 512;
+        let mut expected = vec![0; blocks as usize * 32];
+        block_hasher(&small_blocks(), BlockSize::B512).hash_blocks(&data, &mut expected);
+        for threads in [1, 2, 3, 4, 7] {
+            assert!(digests(&data, blocks, threads).unwrap() == expected, "{threads}");
+            for blocks in [0, 1, 2047, 2048, 2049] {
+                let some = digests(&data, blocks, threads).unwrap();
+                assert!(some == expected[..blocks as usize * 32], "{threads}, {blocks}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_read_that_fails_is_told_and_ends_the_work() {
+        let data = vec![0; 20 << 20];
+        for threads in [1, 2, 5] {
+            let error = digests(&data, 20 * 2048 + 1, threads).unwrap_err();
+            assert_eq!(error.offset_bytes, 20 << 20);
+            assert_eq!(error.source.kind(), io::ErrorKind::UnexpectedEof);
+            let error = digests(&data, u64::from(u32::MAX), threads).unwrap_err();
+            assert_eq!(error.offset_bytes, 20 << 20);
+        }
+    }
+
+    #[test]
+    fn whoever_has_enough_ends_the_work() {
+        struct Endless;
+        impl ReadAt for Endless {
+            fn read_exact_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
+                buffer.fill(7);
+                Ok(())
+            }
+        }
+        for threads in [1, 2, 5] {
+            let mut taken = 0;
+            let threads = NonZero::new(threads).unwrap();
+            hash_data_blocks(&small_blocks(), &Endless, 1 << 50, threads, |_, _| {
+                taken += 1;
+                if taken == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+            assert_eq!(taken, 3);
+        }
+    }
+}
