@@ -15,6 +15,7 @@ mod moving;
 mod policy;
 mod signing;
 mod verifying;
+mod verity;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("audit", audit::measure),
     ("lanes", |_| {
         lanes::measure();
@@ -44,6 +45,7 @@ const PARTS: [Part; 9] = [
     ("moving", moving::measure),
     ("hook", hook::measure),
     ("verifying", verifying::measure),
+    ("verity", verity::measure),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use super::parallel::{ReadFailure, available_threads, hash_data_blocks};
-use super::{ReadAt, FirstPath, Geometry, GeometryError, Parameters, TreeError, TreeHasher};
+use super::{FirstPath, Geometry, GeometryError, Parameters, ReadAt, TreeError, TreeHasher};
 use crate::digest::RootHash;
 
 /// Builds a hash tree in memory, from data that arrives in pieces of any length.

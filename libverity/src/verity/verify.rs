@@ -409,7 +409,8 @@ mod tests {
                 at_once.push(fault);
                 ControlFlow::Continue(())
             };
-            let count = self.verifier.verify_at(&self.data[..], &mut tree, on_fault, |more| bytes += more);
+            let count =
+                self.verifier.verify_at(&self.data[..], &mut tree, on_fault, |more| bytes += more);
             assert_eq!((count.unwrap(), &at_once), (faults.len() as u64, &faults));
             assert!(bytes == self.data.len() as u64 || bytes == 0 && !faults.is_empty());
             faults
@@ -423,7 +424,10 @@ mod tests {
                 .verifier
                 .verify(&mut self.data.as_slice(), &mut self.tree.as_slice(), go_on)
                 .err();
-            let messages = [at_once.err().map(|error| error.to_string()), error.as_ref().map(|error| error.to_string())];
+            let messages = [
+                at_once.err().map(|error| error.to_string()),
+                error.as_ref().map(|error| error.to_string()),
+            ];
             assert_eq!(messages[0], messages[1]);
             error
         }

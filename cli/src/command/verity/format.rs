@@ -83,12 +83,13 @@ fn format(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure>
     let area = HashArea::at(flags.hash_offset, &geometry, header).map_err(refused)?;
 
     let on_progress = output.progress().counting("Hashing", geometry.data_bytes());
-    let tree = HashTree::of(&data_device, data_blocks, &parameters, on_progress).map_err(
-        |error| match error {
-            DataError::Read { source, .. } => device::wrong(data_path, source),
-            other => refused(other),
-        },
-    )?;
+    let tree =
+        HashTree::of(&data_device, data_blocks, &parameters, on_progress).map_err(|error| {
+            match error {
+                DataError::Read { source, .. } => device::wrong(data_path, source),
+                other => refused(other),
+            }
+        })?;
 
     let uuid = flags.uuid.unwrap_or_else(Uuid::new_v4);
     write(&hash_device, flags.hash_offset, |out| area.write_to(&tree, uuid, out))
