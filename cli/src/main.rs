@@ -15,6 +15,7 @@ mod new_file;
 mod origin;
 mod output;
 mod passphrase;
+mod printable;
 mod progress;
 mod registry_failure;
 mod root_hash;

@@ -18,8 +18,10 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
     let keys = listed_keys().map_err(|error| Unchecked::error(&error))?;
     let mut findings = Vec::new();
     let mut trusted = Vec::new();
+    let mut are_seen = false;
     for keyring in KEYRINGS {
         let Some(listed) = find_keyring(&keys, keyring) else { continue };
+        are_seen = true;
         let members = keyring_members(listed.serial)
             .map_err(|error| Unchecked::because(format_args!("the keyring {keyring}: {error}")))?;
         // Keyrings are linked into one another; their keys count where they are.
@@ -33,19 +35,22 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
             findings.extend(unsealed(is_sealed));
         }
     }
+    if !are_seen {
+        return Err(Unchecked::because("the kernel's keyrings are seen by the host's root only"));
+    }
     if trusted.is_empty() {
-        // A user sees none of them, and none at all is a machine on which nothing signed can be mounted.
-        return match rustix::process::geteuid().is_root() {
-            true => Ok(vec![Finding::warning(
-                "the kernel trusts no certificate: nothing signed can be mounted, and no policy be loaded",
-                "`osguard key generate --help` tells how it comes to trust one",
-            )]),
-            false => Err(Unchecked::because("the kernel's keyrings may be read by root only")),
-        };
+        findings.push(Finding::warning(
+            "the kernel trusts no certificate: nothing signed can be mounted, and no policy be loaded",
+            "`osguard key generate --help` tells how it comes to trust one",
+        ));
     }
     let (local, kept) = local_keys(machine);
     findings.extend(kept);
-    findings.extend(trusted.iter().filter_map(|(keyring, key)| judge(keyring, key, &local)));
+    let expected =
+        machine.expected().map(|certificates| certificates.iter().map(identifier).collect());
+    let judged =
+        trusted.iter().filter_map(|(keyring, key)| judge(keyring, key, &local, expected.as_ref()));
+    findings.extend(judged);
     Ok(findings)
 }
 
@@ -59,20 +64,33 @@ fn unsealed(is_sealed: bool) -> Option<Finding> {
     })
 }
 
-/// Judges one certificate.
-fn judge(keyring: &str, key: &ListedKey, local: &[String]) -> Option<Finding> {
+/// Judges one certificate by those whose private keys lie here, and by those that are expected, if anybody says so.
+fn judge(
+    keyring: &str,
+    key: &ListedKey,
+    local: &[String],
+    expected: Option<&Vec<String>>,
+) -> Option<Finding> {
     // `SUBJECT: KEY IDENTIFIER: X509.rsa …`
     let mut parts = key.description.splitn(3, ": ");
     let (subject, identifier) = (parts.next()?, parts.next().unwrap_or_default());
     let shown = format!("{:?} ({identifier}) in {keyring}", subject);
     let both = if keyring == DM_VERITY { "layer" } else { "layer and policy" };
-    if local.iter().any(|own| !own.is_empty() && identifier.eq_ignore_ascii_case(own)) {
+    if local.iter().any(|own| own == identifier) {
         return Some(Finding::critical(
             format!(
                 "the private key of {shown} lies on this machine: its root can sign any {both}"
             ),
             "take the private key away, or enrol another certificate whose key is elsewhere",
         ));
+    }
+    if let Some(expected) = expected {
+        return (!expected.iter().any(|one| one == identifier)).then(|| {
+            Finding::warning(
+                format!("the kernel trusts {shown}, which is not expected: whoever has its key can sign any {both}"),
+                "take it out of the keyring, or name it with --trust as well",
+            )
+        });
     }
     let is_vendor = VENDORS.iter().any(|vendor| subject.contains(vendor));
     is_vendor.then(|| {
@@ -94,11 +112,7 @@ fn local_keys(machine: &Machine) -> (Vec<String>, Vec<Finding>) {
         }
         let read = std::fs::read(machine.path(certificate)).ok();
         match read.and_then(|bytes| Certificate::from_file_contents(&bytes).ok()) {
-            Some(certificate) => identifiers.push(
-                certificate
-                    .subject_key_identifier()
-                    .unwrap_or_else(|| certificate.derived_key_identifier()),
-            ),
+            Some(certificate) => identifiers.push(identifier(&certificate)),
             None => findings.push(Finding::warning(
                 format!("a private key for kernel modules lies on this machine: {private_key}"),
                 "if its certificate is enrolled (`mokutil --list-enrolled`), root can sign any layer and policy",
@@ -106,6 +120,12 @@ fn local_keys(machine: &Machine) -> (Vec<String>, Vec<Finding>) {
         }
     }
     (identifiers, findings)
+}
+
+/// Returns what the kernel calls a certificate, besides its subject (`crypto/asymmetric_keys/x509_public_key.c`,
+/// `x509_key_preparse`).
+fn identifier(certificate: &Certificate) -> String {
+    certificate.subject_key_identifier().unwrap_or_else(|| certificate.serial())
 }
 
 /// Finds a keyring by its description, `.platform: 5`.
@@ -162,15 +182,18 @@ mod tests {
     #[test]
     fn keys_that_lie_here_and_those_of_vendors_are_found() {
         let local = ["8a3f".to_owned()];
-        let own = judge(".platform", &key("lab: 8a3f: X509.rsa 8a []"), &local).unwrap();
+        let own = judge(".platform", &key("lab: 8a3f: X509.rsa 8a []"), &local, None).unwrap();
         assert_eq!(own.severity, Severity::Critical);
-        let vendor = judge(
-            ".platform",
-            &key("Microsoft Corporation UEFI CA 2011: 13adbf: X509.rsa bf []"),
-            &local,
-        );
-        assert_eq!(vendor.unwrap().severity, Severity::Warning);
-        assert_eq!(judge(".platform", &key("lab: 77: X509.rsa 77 []"), &local), None);
+        let vendor = key("Microsoft Corporation UEFI CA 2011: 13adbf: X509.rsa bf []");
+        let severity = |expected: Option<&Vec<String>>| {
+            judge(".platform", &vendor, &local, expected).map(|finding| finding.severity)
+        };
+        assert_eq!(severity(None), Some(Severity::Warning));
+        assert_eq!(severity(Some(&vec!["13adbf".to_owned()])), None);
+        let other = key("lab: 77: X509.rsa 77 []");
+        assert_eq!(judge(".platform", &other, &local, None), None);
+        let unexpected = judge(".platform", &other, &local, Some(&Vec::new())).unwrap();
+        assert_eq!(unexpected.severity, Severity::Warning);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
+use libverity::certificate::Certificate;
 use osguard_policy::kernel_config::{KernelConfig, MAX_KERNEL_CONFIG_BYTES};
 
 use super::Unchecked;
@@ -16,19 +17,30 @@ use crate::state_directory::StateDirectory;
 pub struct Machine {
     root: PathBuf,
     state: StateDirectory,
+    expected: Option<Vec<Certificate>>,
 }
 
 impl Machine {
     /// Looks at this machine, with osguard's records in `state`.
     pub fn here(state: StateDirectory) -> Self {
-        Self { root: "/".into(), state }
+        Self { root: "/".into(), state, expected: None }
+    }
+
+    /// Expects the kernel to trust these certificates, and no others.
+    #[must_use]
+    pub fn expecting(self, certificates: Vec<Certificate>) -> Self {
+        Self { expected: Some(certificates), ..self }
     }
 
     /// Looks at the files below `root`.
     #[cfg(test)]
     pub(super) fn at(root: &Path) -> Self {
         let state = StateDirectory::new(root.join("run/osguard"));
-        Self { root: root.to_owned(), state }
+        Self { root: root.to_owned(), state, expected: None }
+    }
+
+    pub(super) fn expected(&self) -> Option<&[Certificate]> {
+        self.expected.as_deref()
     }
 
     pub(super) fn state(&self) -> &StateDirectory {

@@ -1,15 +1,18 @@
 //! `osguard node doctor`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use osguard_node::doctor::{CHECKS, Check, Finding, Machine, Severity};
 use osguard_node::state_directory::StateDirectory;
+use osguard_policy::trust::TrustStore;
 use serde::Serialize;
 
 use super::Places;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::printable::Printable;
 
 /// Find out what undermines IPE and dm-verity on this machine
 ///
@@ -20,6 +23,10 @@ use crate::output::{Output, Report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub(crate) struct Arguments {
+    /// The certificates that the kernel shall trust, in this file or in all files of this directory; others are
+    /// found; may be repeated
+    #[arg(long, value_name = "FILE|DIR")]
+    trust: Vec<PathBuf>,
     #[command(flatten)]
     places: Places,
 }
@@ -60,11 +67,11 @@ impl Report for DoctorReport {
             };
             writeln!(out, "{state:<8} {}", check.title)?;
             if let Some(reason) = &check.unchecked {
-                writeln!(out, "         not looked at: {}", reason.escape_debug())?;
+                writeln!(out, "         not looked at: {}", Printable(reason))?;
             }
             for finding in &check.findings {
-                writeln!(out, "         {}: {}", finding.severity, finding.what.escape_debug())?;
-                writeln!(out, "           {}", finding.remedy.escape_debug())?;
+                writeln!(out, "         {}: {}", finding.severity, Printable(&finding.what))?;
+                writeln!(out, "           {}", Printable(&finding.remedy))?;
             }
         }
         Ok(())
@@ -72,7 +79,10 @@ impl Report for DoctorReport {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let machine = Machine::here(StateDirectory::new(&arguments.places.state));
+    let mut machine = Machine::here(StateDirectory::new(&arguments.places.state));
+    if !arguments.trust.is_empty() {
+        machine = machine.expecting(TrustStore::read("--trust", &arguments.trust)?.anchors);
+    }
     let checks: Vec<_> = CHECKS.iter().map(|check| (check, check.run(&machine))).collect();
     let worst = checks.iter().filter_map(|(_, found)| found.as_ref().ok()).flatten();
     let worst = worst.map(|finding| finding.severity).max();
