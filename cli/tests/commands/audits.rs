@@ -25,16 +25,16 @@ fn a_denial_is_explained() {
       time     2026-11-23 09:13:08.368Z (event 1795425188.368:4)
       unknown  nothing was looked up: the records may be of another machine (--here says that they are not)
       remedy   put /run/hello into a signed image
-                 put the file into an image
+                 put the file into the image when it is built
                  osguard sign IMAGE --key KEY
-                 osguard node mount IMAGE TARGET
+                 mount it again (`osguard node mount`)
                  NOT ENOUGH: the policy allows only volumes that it names; its root hash has to be added
     ");
     assert_snapshot!(environment.run(["audit", "suggest", "audit.log"]), @"
     1. put /run/hello into a signed image (2 denials)
-          put the file into an image
+          put the file into the image when it is built
           osguard sign IMAGE --key KEY
-          osguard node mount IMAGE TARGET
+          mount it again (`osguard node mount`)
        for example: Execution of /run/hello by sh (process 498) was denied
     ");
     assert_snapshot!(environment.run(["audit", "tail", "audit.log", "--no-follow"]), @"
@@ -87,9 +87,9 @@ fn a_denial_is_explained() {
               "suffices": null,
               "changes_policy": false,
               "steps": [
-                "put the file into an image",
+                "put the file into the image when it is built",
                 "osguard sign IMAGE --key KEY",
-                "osguard node mount IMAGE TARGET"
+                "mount it again (`osguard node mount`)"
               ]
             }
           ]
@@ -111,9 +111,9 @@ fn a_denial_is_explained() {
           "suffices": null,
           "changes_policy": false,
           "steps": [
-            "put the file into an image",
+            "put the file into the image when it is built",
             "osguard sign IMAGE --key KEY",
-            "osguard node mount IMAGE TARGET"
+            "mount it again (`osguard node mount`)"
           ],
           "alternatives": [],
           "example": "Execution of /run/hello by sh (process 498) was denied",
@@ -223,6 +223,22 @@ fn a_line_of_100_mebibytes_is_left_out() {
     --- standard error ---
     Warning: a line of log was too long to be a record
     ");
+}
+
+/// Whoever writes into a log does not write to the terminal.
+#[test]
+fn escape_sequences_are_escaped() {
+    let environment = Environment::new();
+    let hostile = TMPFS
+        .replace("op=EXECUTE action", "op=\u{1b}[31m action")
+        .replace("\"sh\"", "\"\u{1b}]0;x\u{7}\"");
+    environment.write("audit.log", hostile.as_bytes());
+    for command in [&["explain"][..], &["suggest"], &["tail", "--no-follow"]] {
+        let ran = environment.run(["audit"].iter().chain(command).chain(&["audit.log"]));
+        let printed = ran.done();
+        assert!(printed.contains("\\u{1b}"), "{printed}");
+        assert!(!printed.contains(['\u{1b}', '\u{7}']), "{printed}");
+    }
 }
 
 /// The records of real kernels: every one is read, and the words for it are these.

@@ -46,10 +46,11 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
     }
     let (local, kept) = local_keys(machine);
     findings.extend(kept);
-    let expected =
+    let expected: Option<Vec<String>> =
         machine.expected().map(|certificates| certificates.iter().map(identifier).collect());
-    let judged =
-        trusted.iter().filter_map(|(keyring, key)| judge(keyring, key, &local, expected.as_ref()));
+    let judged = trusted
+        .iter()
+        .filter_map(|(keyring, key)| judge(keyring, key, &local, expected.as_deref()));
     findings.extend(judged);
     Ok(findings)
 }
@@ -69,7 +70,7 @@ fn judge(
     keyring: &str,
     key: &ListedKey,
     local: &[String],
-    expected: Option<&Vec<String>>,
+    expected: Option<&[String]>,
 ) -> Option<Finding> {
     // `SUBJECT: KEY IDENTIFIER: X509.rsa …`
     let mut parts = key.description.splitn(3, ": ");
@@ -185,14 +186,14 @@ mod tests {
         let own = judge(".platform", &key("lab: 8a3f: X509.rsa 8a []"), &local, None).unwrap();
         assert_eq!(own.severity, Severity::Critical);
         let vendor = key("Microsoft Corporation UEFI CA 2011: 13adbf: X509.rsa bf []");
-        let severity = |expected: Option<&Vec<String>>| {
+        let severity = |expected: Option<&[String]>| {
             judge(".platform", &vendor, &local, expected).map(|finding| finding.severity)
         };
         assert_eq!(severity(None), Some(Severity::Warning));
-        assert_eq!(severity(Some(&vec!["13adbf".to_owned()])), None);
+        assert_eq!(severity(Some(&["13adbf".to_owned()])), None);
         let other = key("lab: 77: X509.rsa 77 []");
         assert_eq!(judge(".platform", &other, &local, None), None);
-        let unexpected = judge(".platform", &other, &local, Some(&Vec::new())).unwrap();
+        let unexpected = judge(".platform", &other, &local, Some(&[])).unwrap();
         assert_eq!(unexpected.severity, Severity::Warning);
     }
 

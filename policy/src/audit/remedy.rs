@@ -1,7 +1,7 @@
 //! What would have to change so that a denied operation goes on: the least of it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::context::{Context, Device, DeviceKind, Place};
 use super::record::{Access, Hook, RecordedOperation};
@@ -32,6 +32,8 @@ pub enum Remedy {
     Move {
         /// The file.
         path: PathBuf,
+        /// The image of the container that wanted it, where it is known.
+        image: Option<String>,
     },
     /// Allow one volume by its root hash, signed or not.
     Pin {
@@ -51,6 +53,8 @@ pub enum Remedy {
         root_hash: DigestValue,
         /// The file of the layer, where it is known.
         layer: Option<PathBuf>,
+        /// The image of the container that wanted it, where it is known.
+        image: Option<String>,
     },
     /// Change the file when the image is built, not when the container runs.
     StopChanging {
@@ -69,7 +73,8 @@ impl Remedy {
         }
         let RecordedOperation::Known(operation) = access.operation else { return Vec::new() };
         let path = access.path.clone().unwrap_or_default();
-        let moved = Self::Move { path: path.clone() };
+        let image = context.container.as_ref().and_then(|container| container.image.clone());
+        let moved = Self::Move { path: path.clone(), image: image.clone() };
         match &context.place {
             Place::Device(Device { kind: DeviceKind::Verity(volume), .. }) => {
                 let root_hash = volume.root_hash.clone();
@@ -77,7 +82,7 @@ impl Remedy {
                 let layer = volume.layer.clone();
                 match volume.is_signed {
                     true => vec![pin],
-                    false => vec![Self::Sign { root_hash, layer }, pin],
+                    false => vec![Self::Sign { root_hash, layer, image }, pin],
                 }
             }
             Place::Initramfs => vec![moved, Self::AllowInitramfs { operation }],
@@ -178,22 +183,29 @@ impl Remedy {
                 }
                 _ => "have the kernel read the file itself".to_owned(),
             }],
-            Self::Move { .. } => vec![
-                "put the file into an image".to_owned(),
-                "osguard sign IMAGE --key KEY".to_owned(),
-                "osguard node mount IMAGE TARGET".to_owned(),
+            Self::Move { image, .. } => vec![
+                "put the file into the image when it is built".to_owned(),
+                sign(image.as_deref()),
+                "mount it again (`osguard node mount`)".to_owned(),
             ],
             Self::ReplaceRevoked { .. } => {
                 vec!["start it from an image in which this layer was replaced".to_owned()]
             }
-            Self::Sign { layer: Some(layer), .. } => vec![
-                format!("osguard sign IMAGE --key KEY (the image whose layer is {})", layer.display()),
-                "unmount the image and mount it again: a device keeps what it was made with".to_owned(),
-            ],
-            Self::Sign { layer: None, .. } => vec![
-                "osguard sign IMAGE --key KEY (the image with a layer of this root hash: `osguard inspect IMAGE`)".to_owned(),
-                "make the device again with the signature: a device keeps what it was made with".to_owned(),
-            ],
+            Self::Sign { layer, image, .. } => {
+                let which = match (layer, image) {
+                    (_, Some(_)) => String::new(),
+                    (Some(layer), None) => {
+                        format!(", the image whose layer is {}", escaped(layer))
+                    }
+                    (None, None) => ", the image that has this layer: `osguard inspect` shows root hashes".to_owned(),
+                };
+                vec![
+                    sign(image.as_deref()) + &which,
+                    "make its device again (`osguard node unmount` and `mount`): a signature belongs to the device from \
+                     its start on"
+                        .to_owned(),
+                ]
+            }
             Self::StopChanging { .. } => vec![
                 "do chmod, chown and writes when the image is built, and sign it".to_owned(),
                 "for other owners use an idmapped mount, which copies nothing".to_owned(),
@@ -207,7 +219,6 @@ impl Remedy {
 
 impl fmt::Display for Remedy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |path: &PathBuf| path.to_string_lossy().escape_debug().to_string();
         match self {
             Self::AllowInitramfs { operation } => {
                 write!(formatter, "allow {operation} from the initramfs, if its code has to run on")
@@ -218,10 +229,18 @@ impl fmt::Display for Remedy {
             Self::LoadFromFile { .. } => {
                 formatter.write_str("let the kernel read the file instead of passing its bytes")
             }
-            Self::Move { path } if path.as_os_str().is_empty() => {
-                formatter.write_str("put the file into a signed image")
+            Self::Move { path, image } => {
+                match path.as_os_str().is_empty() {
+                    true => formatter.write_str("put the file")?,
+                    false => write!(formatter, "put {}", escaped(path))?,
+                }
+                match image {
+                    Some(image) => {
+                        write!(formatter, " into the image {}, signed", image.escape_debug())
+                    }
+                    None => formatter.write_str(" into a signed image"),
+                }
             }
-            Self::Move { path } => write!(formatter, "put {} into a signed image", shown(path)),
             Self::Pin { operation, root_hash } => {
                 write!(
                     formatter,
@@ -232,17 +251,35 @@ impl fmt::Display for Remedy {
                 formatter,
                 "replace the layer with the root hash {root_hash}: the policy revokes it on purpose"
             ),
+            Self::Sign { root_hash, image: Some(image), .. } => write!(
+                formatter,
+                "sign the image {}, of which the layer with the root hash {root_hash} is not signed",
+                image.escape_debug()
+            ),
             Self::Sign { root_hash, .. } => {
                 write!(formatter, "sign the layer with the root hash {root_hash}")
             }
             Self::StopChanging { path } => {
-                write!(formatter, "leave {} as it is in its image", shown(path))
+                write!(formatter, "leave {} as it is in its image", escaped(path))
             }
             Self::UpgradeRunc => {
                 formatter.write_str("use a runc that does not run itself out of memory")
             }
         }
     }
+}
+
+/// Returns the command that signs an image.
+fn sign(image: Option<&str>) -> String {
+    // A name that needs quotation marks is none of an image.
+    let is_name = |image: &&str| {
+        image.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/@".contains(&byte))
+    };
+    format!("osguard sign {} --key KEY", image.filter(is_name).unwrap_or("IMAGE"))
+}
+
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 /// Returns the root hash that a rule denies by name.
@@ -258,7 +295,8 @@ fn revoked(access: &Access) -> Option<DigestValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::context::VerityVolume;
+    use super::super::container::ContainerId;
+    use super::super::context::{Container, VerityVolume};
     use super::super::record::{Content, Record};
     use super::*;
     use crate::kernel_version::KernelVersion;
@@ -310,6 +348,23 @@ mod tests {
     }
 
     #[test]
+    fn the_image_is_named_where_it_is_known() {
+        let access = access(&format!("{EXEC} dev=\"tmpfs\" ino=1"), DEFAULT);
+        let mut context = Context::of_record(&access);
+        let id = ContainerId { runtime: None, id: "0".repeat(64), pod: None };
+        let image = |name: &str| Some(name.to_owned());
+        let container =
+            Container { id, name: None, pod: None, image: image("registry.example/web:v1") };
+        context.container = Some(container);
+        let [moved] = &Remedy::of(&access, &context)[..] else { panic!("one remedy") };
+        assert_eq!(moved.to_string(), "put /x into the image registry.example/web:v1, signed");
+        assert_eq!(moved.steps()[1], "osguard sign registry.example/web:v1 --key KEY");
+        let hostile = Remedy::Move { path: "/x".into(), image: image("x; rm -rf /\u{1b}") };
+        assert_eq!(hostile.steps()[1], "osguard sign IMAGE --key KEY");
+        assert!(!hostile.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
     fn what_has_no_file_has_its_own_ways() {
         let memory = "ipe_op=EXECUTE ipe_hook=MPROTECT comm=\"node\" path=? dev=? ino=?";
         assert_eq!(remedies(memory, DEFAULT, None), ["run node without executable memory"]);
@@ -354,7 +409,7 @@ mod tests {
             let text = format!("policy_name=t policy_version=1.0.0\nDEFAULT action=DENY\n{rule}\n");
             parse(text.as_bytes(), KernelVersion::V6_12).unwrap()
         };
-        let remedy = Remedy::Move { path: "/x".into() };
+        let remedy = Remedy::Move { path: "/x".into(), image: None };
         let signed = policy("op=EXECUTE dmverity_signature=TRUE action=ALLOW");
         assert_eq!(remedy.suffices(&signed, Operation::Execute), Some(true));
         let pinned = policy("op=EXECUTE dmverity_roothash=sha256:ab action=ALLOW");

@@ -12,6 +12,7 @@ use osguard_policy::audit::record::{
 use serde::Serialize;
 
 use crate::output::Report;
+use crate::printable::Printable;
 
 #[derive(Serialize)]
 pub(super) struct EventReport {
@@ -161,15 +162,15 @@ impl EventReport {
         let ContentReport::Access(access) = &self.content else { return Ok(()) };
         if let Some(volume) = &access.volume {
             if let Some(layer) = &volume.layer {
-                writeln!(out, "  layer    {}", layer.escape_debug())?;
+                writeln!(out, "  layer    {}", Printable(layer))?;
             }
             for target in &volume.mounted_at {
-                writeln!(out, "  image    mounted at {}", target.escape_debug())?;
+                writeln!(out, "  image    mounted at {}", Printable(target))?;
             }
         }
         let mut facts = Vec::new();
         if let Some(executable) = &access.executable {
-            facts.push(format!("runs {}", executable.escape_debug()));
+            facts.push(format!("runs {}", Printable(executable)));
         }
         if let Some(parent) = access.parent_pid {
             facts.push(format!("started by process {parent}"));
@@ -185,10 +186,10 @@ impl EventReport {
             let named =
                 [("container ", name), ("pod ", pod), ("image ", image)].map(|(what, name)| {
                     let name = name.as_deref()?;
-                    Some(format!(", {what}{}", name.escape_debug()))
+                    Some(format!(", {what}{}", Printable(name)))
                 });
             let named: String = named.into_iter().flatten().collect();
-            writeln!(out, "  in       container {}{named}", id.escape_debug())?;
+            writeln!(out, "  in       container {}{named}", Printable(id))?;
         }
         Ok(())
     }
@@ -278,14 +279,14 @@ impl Report for EventReport {
                 write!(out, "a policy was REFUSED ({error}){}", by(*login_user))?;
             }
             ContentReport::Volume { operation, device, block, succeeded, message } => {
-                let device = device.as_deref().unwrap_or("of an unknown number").escape_debug();
-                write!(out, "dm-verity device {device}: {}", operation.escape_debug())?;
+                let device = Printable(device.as_deref().unwrap_or("of an unknown number"));
+                write!(out, "dm-verity device {device}: {}", Printable(operation))?;
                 if let Some(block) = block {
                     write!(out, " of block {block}")?;
                 }
                 write!(out, "{}", if *succeeded { "" } else { " FAILED" })?;
                 if let Some(message) = message {
-                    write!(out, ": {}", message.escape_debug())?;
+                    write!(out, ": {}", Printable(message))?;
                 }
             }
         }
@@ -300,10 +301,10 @@ impl AccessReport {
             "would-be-denied" => "would be denied",
             other => other,
         };
-        let path = self.path.as_deref().unwrap_or("memory").escape_debug();
-        write!(out, "{verdict}  {} {path}", self.operation.escape_debug())?;
+        let path = Printable(self.path.as_deref().unwrap_or("memory"));
+        write!(out, "{verdict}  {} {path}", Printable(&self.operation))?;
         if let Some(comm) = &self.comm {
-            write!(out, " by {}", comm.escape_debug())?;
+            write!(out, " by {}", Printable(comm))?;
         }
         if let Some(pid) = self.pid {
             write!(out, " ({pid})")?;
@@ -311,9 +312,9 @@ impl AccessReport {
         if let Some(container) = &self.container {
             let id = container.id.get(..12).unwrap_or(&container.id);
             let name = container.pod.as_deref().or(container.image.as_deref()).unwrap_or(id);
-            write!(out, " in {}", name.escape_debug())?;
+            write!(out, " in {}", Printable(name))?;
         }
-        write!(out, ": {}", self.place.escape_debug())
+        write!(out, ": {}", Printable(&self.place))
     }
 }
 
@@ -322,7 +323,7 @@ fn named<P: std::borrow::Borrow<PolicyReport>>(policy: &Option<P>) -> String {
         Some(policy) => {
             let policy = policy.borrow();
             let version = policy.version.as_deref().unwrap_or("of an unknown version");
-            format!("{} {version}", policy.name.escape_debug())
+            format!("{} {version}", Printable(&policy.name))
         }
         None => "of an unknown name".to_owned(),
     }

@@ -16,6 +16,7 @@ use super::records::{self, LookUp, LookUpArguments, PLACE_HELP};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::printable::Printable;
 
 /// Say why something was denied: which rule, which volume, signed or not, and what helps
 ///
@@ -94,7 +95,7 @@ impl AdviceReport {
     /// Writes the steps, and what they leave open, behind so many spaces.
     pub(super) fn write_steps(&self, out: &mut dyn Write, indentation: usize) -> io::Result<()> {
         for step in &self.steps {
-            writeln!(out, "{:indentation$}{step}", "")?;
+            writeln!(out, "{:indentation$}{}", "", Printable(step))?;
         }
         match self.suffices {
             Some(false) => writeln!(
@@ -136,19 +137,19 @@ impl DenialReport {
             1 => String::new(),
             count => format!(", {count} times"),
         };
-        writeln!(out, "{}{times}", self.what)?;
+        writeln!(out, "{}{times}", Printable(&self.what))?;
         let line = self
             .policy_line
             .map_or_else(String::new, |line| format!(" (line {line} of the policy)"));
-        writeln!(out, "  rule     {}{line}", self.why)?;
-        writeln!(out, "  place    {}", self.where_is_it)?;
+        writeln!(out, "  rule     {}{line}", Printable(&self.why))?;
+        writeln!(out, "  place    {}", Printable(&self.where_is_it))?;
         self.event.details(out)?;
         for unknown in &self.unknown {
-            writeln!(out, "  unknown  {unknown}")?;
+            writeln!(out, "  unknown  {}", Printable(unknown))?;
         }
         for (number, advice) in self.remedies.iter().enumerate() {
             let head = if number == 0 { "remedy" } else { "or    " };
-            writeln!(out, "  {head}   {}", advice.remedy)?;
+            writeln!(out, "  {head}   {}", Printable(&advice.remedy))?;
             advice.write_steps(out, 13)?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use super::records::{self, LookUp, LookUpArguments, PLACE_HELP};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::printable::Printable;
 
 /// Find the least that has to change so that nothing is denied: sign this image, move this file, pin this volume
 ///
@@ -69,16 +70,16 @@ impl Report for SuggestReport {
             let SuggestionReport { denials, advice, alternatives, example, containers, .. } =
                 suggestion;
             let plural = if *denials == 1 { "denial" } else { "denials" };
-            writeln!(out, "{}. {} ({denials} {plural})", number + 1, advice.remedy)?;
+            let remedy = Printable(&advice.remedy);
+            writeln!(out, "{}. {remedy} ({denials} {plural})", number + 1)?;
             advice.write_steps(out, 6)?;
-            writeln!(out, "   for example: {example}")?;
+            writeln!(out, "   for example: {}", Printable(example))?;
             if !containers.is_empty() {
-                let names: Vec<_> =
-                    containers.iter().map(|name| name.escape_debug().to_string()).collect();
-                writeln!(out, "   in: {}", names.join(", "))?;
+                let names: Vec<_> = containers.iter().map(String::as_str).collect();
+                writeln!(out, "   in: {}", Printable(&names.join(", ")))?;
             }
             for alternative in alternatives {
-                writeln!(out, "   or {}", alternative.remedy)?;
+                writeln!(out, "   or {}", Printable(&alternative.remedy))?;
             }
         }
         if self.unexplained > 0 {

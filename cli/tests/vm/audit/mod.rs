@@ -1,13 +1,14 @@
 //! Audit records of the real kernels: all kinds of them, read, followed, explained, and turned into advice.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use osguard_policy::audit::reader::{Next, Reader};
 use osguard_policy::audit::record::{Content, Hook};
 use osguard_testkit::command::find;
 use osguard_testkit::image::{Compression, LayerSource, LayoutMaker, TarHeader, TarMaker};
 use osguard_testkit::vm::{Kernel, Outcome};
-use osguard_testkit::{Result, or_skip};
+use osguard_testkit::{Error, Result, or_skip};
 use serde_json::Value;
 
 use crate::host::Host;
@@ -31,6 +32,7 @@ fn tells_why_it_denies(kernel: Kernel, name: &str) {
     every_denial_is_one(&outcome);
     every_kind_is_read(&outcome, kernel);
     the_socket_tells_all(&outcome, kernel);
+    the_journal_tells_the_same(&outcome);
     what_is_known_is_said(&outcome, &host.root_hashes("revoked")[0]);
     advice_is_narrow(&outcome);
     the_doctor_finds_what_undermines_it(&outcome, kernel);
@@ -124,14 +126,39 @@ fn every_kind_is_read(outcome: &Outcome, kernel: Kernel) {
     assert_eq!((counts.malformed, counts.too_long), (0, 0));
 }
 
+/// The journal has every record twice, and each is told once.
+fn the_journal_tells_the_same(outcome: &Outcome) {
+    let accesses = |step: &str| {
+        let events = events(outcome, step);
+        let accesses = events
+            .into_iter()
+            .filter(|event| event["type"] == "access" && event["cut_off"] == false);
+        accesses.collect::<Vec<_>>()
+    };
+    let named = |step: &str| -> Vec<(Value, Value)> {
+        let name = |event: &Value| (event["event"].clone(), event["hook"].clone());
+        accesses(step).iter().map(name).collect()
+    };
+    succeeded(outcome, "journal");
+    let (journal, socket) = (named("journal"), named("followed"));
+    assert!(socket.len() > 15);
+    assert_eq!(journal, socket, "{}", outcome.console);
+    // As text it does not tell the events, so that nothing can be told to be the same.
+    let paths = |step: &str| -> BTreeSet<String> {
+        accesses(step).iter().map(|event| event["path"].to_string()).collect()
+    };
+    assert_eq!(paths("journal-text"), paths("followed"));
+}
+
+/// Reads what a step has printed, an object a line.
+fn events(outcome: &Outcome, step: &str) -> Vec<Value> {
+    let text = outcome.step(step).stdout_text();
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is an object")).collect()
+}
+
 /// What the socket gave is what the log has, and not cut off.
 fn the_socket_tells_all(outcome: &Outcome, kernel: Kernel) {
-    let events: Vec<Value> = outcome
-        .step("followed")
-        .stdout_text()
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("each line is an object"))
-        .collect();
+    let events = events(outcome, "followed");
     assert!(events.iter().all(|event| event["schema"] == "osguard.audit.tail.v1"));
     let of_type = |name: &str| events.iter().filter(|event| event["type"] == name).count();
     assert_eq!((of_type("policy-change"), of_type("enforcement")), (2, 2), "{}", outcome.console);
@@ -211,7 +238,14 @@ fn the_doctor_finds_what_undermines_it(outcome: &Outcome, kernel: Kernel) {
         assert_eq!(critical(outcome, step), [""; 0], "{step}");
         succeeded(outcome, step);
     }
+    let expecting = outcome.step("doctor-expecting").stdout_text();
+    assert!(
+        expecting.contains("\"authority\"") && expecting.contains("which is not expected"),
+        "{expecting}"
+    );
+    assert!(!expecting.contains("\"trusted\""), "{expecting}");
     let mut expected = vec![
+        ("doctor-local", vec!["keyrings"]),
         ("doctor-weak", vec!["verity-tables"]),
         ("doctor-multi", vec!["erofs-mounts"]),
         ("doctor-swapped", vec!["verity-tables", "layers"]),
@@ -255,12 +289,14 @@ fn run(kernel: Kernel) -> Result<(Outcome, Host)> {
         host.osguard(&["sign", &format!("oci:images:{tag}"), "--key", "trusted.key"]);
     }
     host.make_index_volume();
+    std::fs::copy(host.path("trusted.crt"), host.path("images/trusted.crt")).expect("a copy");
     let revoked = &host.root_hashes("revoked")[0];
     let signed = &host.root_hashes("signed")[0];
     let mut machine = host.machine(kernel)?;
-    for program in ["perl", "dmsetup", "keyctl"] {
+    for program in ["perl", "dmsetup", "keyctl", "journalctl"] {
         machine = machine.program(find(program)?);
     }
+    machine = machine.program(journald()?);
     for (name, version) in [("audit-1", "2.0.1"), ("audit-2", "2.0.2")] {
         let text = format!("policies/{name}.pol");
         let new = ["policy", "new", "--name", "audit", "--policy-version", version];
@@ -277,6 +313,13 @@ fn run(kernel: Kernel) -> Result<(Outcome, Host)> {
     let script = include_str!("provoke.sh");
     let script = format!("REVOKED={revoked}\nSIGNED={signed}\n{script}");
     Ok((machine.script(script).run()?, host))
+}
+
+/// Finds the journal daemon, which is in nobody's path.
+fn journald() -> Result<PathBuf> {
+    let places = ["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"];
+    let found = places.into_iter().map(PathBuf::from).find(|path| path.exists());
+    found.ok_or_else(|| Error::Missing("systemd-journald".to_owned()))
 }
 
 const SIGNED_RULE: &str = "op=EXECUTE dmverity_signature=TRUE action=ALLOW";

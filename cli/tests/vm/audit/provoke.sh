@@ -10,6 +10,14 @@ mkdir /node/upper /node/work
 osguard node mount oci:/images:signed /writable --upper /node/upper --work /node/work
 for layer in /run/osguard/layers/unsigned-*; do unsigned_layer=$layer; done
 
+mount -t cgroup2 cgroup /sys/fs/cgroup
+# A journal of its own, which reads the audit system as well as the kernel's log: each record comes twice.
+mkdir -p /etc/systemd /run/systemd/journal /run/log/journal
+echo 0123456789abcdef0123456789abcdef > /etc/machine-id
+printf '[Journal]\nStorage=volatile\nAudit=\nForwardToSyslog=no\n' > /etc/systemd/journald.conf
+SYSTEMD_LOG_TARGET=console systemd-journald 2> /run/journal.error &
+journal=$!
+
 osguard audit tail --output json > /run/tail.json 2> /run/tail.error &
 follower=$!
 sleep 1
@@ -51,13 +59,12 @@ step module-buffer perl -e '$b = "x" x 100; $p = ""; exit(syscall(175, $b, 100, 
 # A container, as far as its control group, its bundle and its root directory go.
 id=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 bundle=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$id
-mkdir -p /run/cgroup "$bundle"
+mkdir -p "$bundle"
 cat > "$bundle/config.json" <<END
 {"annotations": {"io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-name": "web-0",
  "io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.image-name": "registry.example/web:v1"}}
 END
-mount -t cgroup2 cgroup /run/cgroup
-group=/run/cgroup/kubepods.slice/cri-containerd-$id.scope
+group=/sys/fs/cgroup/kubepods.slice/cri-containerd-$id.scope
 mkdir -p "$group"
 perl -e 'open(G, ">", shift); print G $$; close(G); chroot("/writable"); exec {"/bin/new"} "new"; open(R, ">", "/ready"); close(R); sleep 1000' \
     "$group/cgroup.procs" &
@@ -75,6 +82,13 @@ sleep 1
 kill "$follower"
 cat /run/tail.error
 step followed cat /run/tail.json
+journalctl --sync
+step journal osguard audit tail journal --no-follow --output json
+step journal-text sh -c 'journalctl --no-pager | osguard audit tail - --output json'
+kill "$journal"
+cat /run/journal.error
+# The guest keeps something of its own there.
+rm -r /run/log
 step tail-log osguard audit tail kernel-log --no-follow
 step explain osguard audit explain kernel-log --last 100
 step explain-container osguard audit explain kernel-log --pid "$container" --output json
@@ -97,6 +111,12 @@ for option in SECURITY_IPE DM_VERITY_VERIFY_ROOTHASH_SIG IPE_PROP_DM_VERITY_SIGN
 done > "/boot/config-$(uname -r)"
 doctor() { osguard node doctor --output json; }
 step doctor doctor
+mkdir -p /var/lib/dkms
+: > /var/lib/dkms/mok.key
+cp /images/trusted.crt /var/lib/dkms/mok.pub
+step doctor-local doctor
+rm -r /var/lib/dkms
+step doctor-expecting osguard node doctor --trust /images/trusted.crt
 weak=$(dmsetup table "osguard-$REVOKED" | sed 's/ 2 root_hash_sig_key_desc.*/ 1 ignore_corruption/')
 step weaken dmsetup create weak --readonly --table "$weak"
 step doctor-weak doctor
