@@ -43,11 +43,7 @@ pub fn revoke(
         return Err(RevisionError::Nul { offset: until_nul(text).len() });
     }
     let old = policy.header.version;
-    let version = match version {
-        None => old.value.next().ok_or(RevisionError::NoHigherVersion { version: old.value })?,
-        Some(version) if version > old.value => version,
-        Some(version) => return Err(RevisionError::NotHigher { version, old: old.value }),
-    };
+    let version = higher(old.value, version)?;
     let mut wanted = root_hashes
         .iter()
         .map(|root_hash| checked(root_hash.clone()))
@@ -91,6 +87,29 @@ pub fn revoke(
     Ok(Revision { text, version, added })
 }
 
+/// Gives a policy a version higher than its own and than `above`: the next, or `version`. All else in the text stays as it
+/// was, so that rules which were replaced can follow upon those that replaced them.
+///
+/// # Errors
+///
+/// Fails where the kernel refuses the text or would ignore the end of it, and where there is no higher version.
+pub fn renumber(
+    text: &[u8],
+    kernel: KernelVersion,
+    above: Option<PolicyVersion>,
+    version: Option<PolicyVersion>,
+) -> Result<Revision, RevisionError> {
+    let policy = parse(text, kernel)?;
+    if until_nul(text).len() < text.len() {
+        return Err(RevisionError::Nul { offset: until_nul(text).len() });
+    }
+    let own = policy.header.version;
+    let old = above.map_or(own.value, |above| above.max(own.value));
+    let version = higher(old, version)?;
+    let text = edited(text, own.span, &version.to_string(), Vec::new());
+    Ok(Revision { text, version, added: Vec::new() })
+}
+
 /// Says why a policy has no successor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -129,6 +148,17 @@ pub enum RevisionError {
     /// The kernel refuses the text.
     #[error(transparent)]
     Syntax(#[from] SyntaxErrors),
+}
+
+fn higher(
+    old: PolicyVersion,
+    wanted: Option<PolicyVersion>,
+) -> Result<PolicyVersion, RevisionError> {
+    match wanted {
+        None => old.next().ok_or(RevisionError::NoHigherVersion { version: old }),
+        Some(version) if version > old => Ok(version),
+        Some(version) => Err(RevisionError::NotHigher { version, old }),
+    }
 }
 
 /// Lists the operations of which the policy says anything of its own; if it says nothing, execution.
@@ -269,6 +299,19 @@ mod tests {
             "DENY\nop=EXECUTE dmverity_roothash=sha256:{aa} action=DENY\n\
              op=EXECUTE dmverity_signature=TRUE action=ALLOW\n"
         )));
+    }
+
+    #[test]
+    fn former_rules_follow_upon_those_that_replaced_them() {
+        let text = b"# ours\npolicy_name=t  policy_version=1.0.3 # then\nDEFAULT action=ALLOW\n";
+        let to = |above, version| renumber(text, KernelVersion::V6_12, above, version);
+        let above = Some(PolicyVersion::new(1, 0, 9));
+        let expected =
+            "# ours\npolicy_name=t  policy_version=1.0.10 # then\nDEFAULT action=ALLOW\n";
+        assert_eq!(to(above, None).unwrap().text, expected.as_bytes());
+        assert_eq!(to(None, None).unwrap().version, PolicyVersion::new(1, 0, 4));
+        let error = to(above, Some(PolicyVersion::new(1, 0, 9))).unwrap_err();
+        assert!(matches!(error, RevisionError::NotHigher { .. }), "{error}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The content of files.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use super::super::inode::DataLayout;
 use super::super::{ImageFacts, chunk};
 use super::{FileError, FileKind, ImageSource, Inode, Reader};
 
-/// Reads the content of a file from its start to its end.
+/// Reads the content of a file.
 #[derive(Debug)]
 pub struct FileContent<'a, S> {
     reader: &'a Reader<S>,
@@ -40,11 +40,25 @@ impl<'a, S: ImageSource> FileContent<'a, S> {
 
 impl<S: ImageSource> Read for FileContent<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left_bytes = self.size_bytes - self.position_bytes;
+        let left_bytes = self.size_bytes.saturating_sub(self.position_bytes);
         let count = left_bytes.min(buffer.len() as u64) as usize;
         self.read_at(self.position_bytes, &mut buffer[..count]).map_err(io::Error::other)?;
         self.position_bytes += count as u64;
         Ok(count)
+    }
+}
+
+impl<S: ImageSource> Seek for FileContent<'_, S> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position_bytes = match to {
+            SeekFrom::Start(position_bytes) => Some(position_bytes),
+            SeekFrom::Current(distance_bytes) => {
+                self.position_bytes.checked_add_signed(distance_bytes)
+            }
+            SeekFrom::End(distance_bytes) => self.size_bytes.checked_add_signed(distance_bytes),
+        };
+        self.position_bytes = position_bytes.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position_bytes)
     }
 }
 
