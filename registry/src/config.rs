@@ -2,6 +2,7 @@
 
 use libverity::digest::Digest;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::manifest::MAX_MANIFEST_BYTES;
 use crate::platform::Platform;
@@ -15,6 +16,20 @@ pub struct ImageConfig {
     pub platform: Platform,
     /// The digests of the uncompressed layers, lowest first.
     pub diff_ids: Vec<Digest>,
+    /// What is started.
+    pub start: Start,
+}
+
+/// Is what a container of the image starts, unless it is told otherwise; what the configuration does not say, or says in
+/// another form, is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The program and its arguments: `Entrypoint`, and `Cmd` behind it.
+    pub command: Vec<String>,
+    /// The directories of `PATH`, in which programs without a slash are looked for.
+    pub search: Vec<String>,
+    /// Where relative paths start.
+    pub working_directory: String,
 }
 
 impl ImageConfig {
@@ -39,7 +54,28 @@ impl ImageConfig {
         Ok(Self {
             platform: document.platform,
             diff_ids: document.rootfs.diff_ids.unwrap_or_default(),
+            start: Start::of(&document.config),
         })
+    }
+}
+
+impl Start {
+    fn of(config: &Value) -> Self {
+        let list = |name| {
+            let words = config.get(name).and_then(Value::as_array).into_iter().flatten();
+            words.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let path = list("Env")
+            .into_iter()
+            .rev()
+            .find_map(|one| Some(one.strip_prefix("PATH=")?.to_owned()));
+        let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let directory = config.get("WorkingDir").and_then(Value::as_str);
+        Self {
+            command: [list("Entrypoint"), list("Cmd")].concat(),
+            search: path.split(':').filter(|path| !path.is_empty()).map(str::to_owned).collect(),
+            working_directory: directory.filter(|path| !path.is_empty()).unwrap_or("/").to_owned(),
+        }
     }
 }
 
@@ -74,6 +110,9 @@ struct Document {
     #[serde(flatten)]
     platform: Platform,
     rootfs: Rootfs,
+    /// Of no consequence for layers, so that nothing in it makes an image unreadable.
+    #[serde(default)]
+    config: Value,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +122,9 @@ struct Rootfs {
     /// Go programs write `null` when there are none.
     diff_ids: Option<Vec<Digest>>,
 }
+
+/// What container runtimes set where the image sets nothing.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const ROOTFS_LAYERS: &str = "layers";
 
@@ -99,6 +141,27 @@ mod tests {
         let config = ImageConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.platform.to_string(), "linux/arm64/v8");
         assert_eq!(config.diff_ids, [diff_id]);
+    }
+
+    #[test]
+    fn what_is_started_is_read_and_never_in_the_way() {
+        let start = |config: &str| {
+            let text = format!(
+                r#"{{"architecture":"a","os":"b","config":{config},"rootfs":{{"type":"layers"}}}}"#
+            );
+            ImageConfig::parse(text.as_bytes()).unwrap().start
+        };
+        let full = start(
+            r#"{"Entrypoint":["/init"],"Cmd":["a","b"],"Env":["A=1","PATH=/x:/y"],"WorkingDir":"/srv"}"#,
+        );
+        assert_eq!(full.command, ["/init", "a", "b"]);
+        assert_eq!(full.search, ["/x", "/y"]);
+        assert_eq!(full.working_directory, "/srv");
+        for empty in ["null", "{}", r#"{"Entrypoint":null,"Cmd":"sh","Env":{},"WorkingDir":""}"#] {
+            let start = start(empty);
+            assert_eq!((start.command.len(), start.search.len()), (0, 6), "{empty}");
+            assert_eq!(start.working_directory, "/");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use libverity::digest::Digest;
 
-use crate::config::ImageConfig;
+use crate::config::{ImageConfig, Start};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::manifest::{ImageIndex, MAX_MANIFEST_BYTES, Manifest, ManifestKind};
@@ -20,6 +20,8 @@ pub struct Image {
     pub platform: Platform,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
+    /// What a container of the image starts.
+    pub start: Start,
 }
 
 /// Is one layer of an image.
@@ -136,7 +138,7 @@ impl Image {
             .zip(config.diff_ids)
             .map(|(descriptor, diff_id)| ImageLayer { descriptor: descriptor.clone(), diff_id })
             .collect();
-        Ok(Self { platform: config.platform, layers, manifest })
+        Ok(Self { platform: config.platform, layers, start: config.start, manifest })
     }
 }
 

@@ -46,8 +46,12 @@ impl ErofsUtils {
 /// Returns a command for systemd-dissect 257 of Debian 13, the first in Debian that checks a volume with
 /// its side files against a policy (`--validate`).
 pub fn systemd_dissect() -> Result<Command> {
-    Tree::unpacked("tools/systemd-257", Suite::Trixie, Packages::Whole("systemd-container"))?
-        .command("usr/bin/systemd-dissect")
+    systemd()?.command("usr/bin/systemd-dissect")
+}
+
+/// Returns systemd 257 of Debian 13 with all that it depends on; it is built with IPE.
+pub fn systemd() -> Result<Tree> {
+    Tree::unpacked("tools/systemd-257", Suite::Trixie, Packages::Whole("systemd-container"))
 }
 
 #[cfg(test)]

@@ -101,9 +101,20 @@ impl LayoutMaker {
     /// Writes an image for a platform, tags it, and returns the digest of its manifest.
     pub fn image_for(
         &mut self,
+        platform: (&str, &str),
+        tag: &str,
+        layers: &[LayerSource],
+    ) -> Result<String> {
+        self.image_with(platform, tag, layers, &json!({}))
+    }
+
+    /// Writes an image for a platform that starts what `config` says, tags it, and returns the digest of its manifest.
+    pub fn image_with(
+        &mut self,
         (os, architecture): (&str, &str),
         tag: &str,
         layers: &[LayerSource],
+        config: &Value,
     ) -> Result<String> {
         let mut descriptors = Vec::new();
         for layer in layers {
@@ -121,7 +132,7 @@ impl LayoutMaker {
             &json!({
                 "architecture": architecture,
                 "os": os,
-                "config": {},
+                "config": config,
                 "rootfs": { "type": "layers", "diff_ids": diff_ids },
             }),
         )?;

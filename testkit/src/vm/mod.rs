@@ -21,7 +21,8 @@
 //!
 //! A POSIX shell script (busybox). `step NAME COMMAND …` runs a command and records its output and
 //! exit code under the name, which [`Outcome::step`] then returns; it fails as its command does.
-//! What else the script prints goes to the console.
+//! What else the script prints goes to the console. If there is an executable `/etc/next-init` in the end, the first process
+//! becomes that program, and whatever it starts writes the report, as `init.sh` does.
 //!
 //! # Kernels and firmware
 //!
