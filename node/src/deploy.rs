@@ -7,7 +7,7 @@
 //!          version not newer? stop          (the kernel: ESTALE)
 //!          update                           (an active policy is replaced here, at once)
 //! active? → done, else write 1 to active    (a policy with a higher version is active → stop)
-//! read back: active, version, bytes
+//! read back: active, version, bytes, and the digest in the audit record
 //! ```
 //!
 //! The kernel keeps nothing over a restart; while it runs, versions only grow.
@@ -19,6 +19,7 @@ use osguard_policy::blob::SignedPolicy;
 use osguard_policy::errno::{Attempt, explain};
 use osguard_policy::version::{PolicyVersion, VersionError};
 
+use crate::kernel_log::KernelLog;
 use crate::securityfs::{IpeTree, PolicyFile, SecurityfsError};
 
 /// Loads `policy` and, if `activate` says so, makes it the active one; then reads back what the kernel has.
@@ -36,6 +37,7 @@ pub fn deploy(
     let header = policy.header();
     let name = header.name.as_str();
     let was_active = is_active(tree, name)?;
+    let mut log = KernelLog::from_here();
     let load = load(tree, policy)?;
     let activation = match (was_active, activate) {
         (true, _) => Activation::AlreadyActive,
@@ -45,6 +47,7 @@ pub fn deploy(
         (false, false) => Activation::NotAsked,
     };
     verify(tree, policy, activation != Activation::NotAsked)?;
+    check_record(policy, &log.audit_records(ACTIVATION_RECORD))?;
     Ok(Deployment { load, activation })
 }
 
@@ -267,6 +270,39 @@ fn verify(tree: &IpeTree, policy: &SignedPolicy, active: bool) -> Result<(), Dep
     Ok(())
 }
 
+/// Checks that what the kernel says to have put in force under this name is this policy. Without a record nothing is
+/// said: a daemon takes them, or the audit system is switched off.
+///
+/// Source: `security/ipe/audit.c`, `ipe_audit_policy_activation`.
+fn check_record(policy: &SignedPolicy, records: &[String]) -> Result<(), DeployError> {
+    let name = policy.header().name.as_str();
+    let named = format!("new_active_pol_name=\"{name}\" ");
+    let Some(record) = records.iter().rev().find(|record| record.contains(&named)) else {
+        return Ok(());
+    };
+    let digest = format!("new_policy_digest=sha256:{} ", policy.digest().hex().to_uppercase());
+    match record.contains(&digest) {
+        true => Ok(()),
+        false => Err(DeployError::NotInForce {
+            name: name.to_owned(),
+            what: "is recorded with another digest",
+        }),
+    }
+}
+
+/// Reads a loaded policy as it was signed; `None` where none of this name is loaded, or it came without a signature.
+///
+/// # Errors
+///
+/// Fails when the kernel does not tell.
+pub fn loaded_policy(tree: &IpeTree, name: &str) -> Result<Option<SignedPolicy>, DeployError> {
+    let bytes = loaded_bytes(tree, name)?;
+    Ok(bytes.and_then(|bytes| SignedPolicy::read(bytes).ok()))
+}
+
+/// `AUDIT_IPE_CONFIG_CHANGE` (`include/uapi/linux/audit.h`).
+const ACTIVATION_RECORD: u16 = 1421;
+
 /// Returns the name and version of the active policy.
 pub(crate) fn active_policy(
     tree: &IpeTree,
@@ -364,6 +400,24 @@ mod tests {
         let DeployError::ActiveIsNewer { active_version, .. } = error else { panic!("{error}") };
         assert_eq!(active_version, PolicyVersion::new(5, 0, 0));
         assert!(matches!(activate(&tree, "absent"), Err(DeployError::NotLoaded { .. })));
+    }
+
+    #[test]
+    fn record_of_the_activation_has_the_digest() {
+        let Some(policy) = or_skip(signed("policy_name=lab policy_version=0.0.2")) else { return };
+        let record = |name: &str, digest: &str| {
+            format!(
+                "old_active_pol_name=? old_active_pol_version=? old_policy_digest=? \
+                 new_active_pol_name=\"{name}\" new_active_pol_version=0.0.2 \
+                 new_policy_digest=sha256:{digest} auid=4294967295 ses=4294967295 lsm=ipe res=1"
+            )
+        };
+        let digest = policy.digest().hex().to_uppercase();
+        let other = "AB".repeat(32);
+        check_record(&policy, &[]).unwrap();
+        check_record(&policy, &[record("other", &other), record("lab", &digest)]).unwrap();
+        let error = check_record(&policy, &[record("lab", &other)]).unwrap_err();
+        assert!(error.to_string().contains("recorded with another digest"), "{error}");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! One file speaks to each interface of the kernel and has a safe face: [`loop_device`], [`dm`], [`keyring`], [`mount`],
 //! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
 //! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
-//! `kill -9`, and [`deploy`] brings a signed policy into force. [`audit_source`] and [`audit_join`] tell what the kernel
-//! denied and what that was, and [`doctor`] what undermines all of this.
+//! `kill -9`, [`deploy`] brings a signed policy into force, and [`host_uses`] tells beforehand what a policy would be
+//! asked about. [`audit_source`] and [`audit_join`] tell what the kernel denied and what that was, and [`doctor`] what
+//! undermines all of this.
 //!
 //! ```no_run
 //! use osguard_node::image_mount::{self, MountOptions};
@@ -20,20 +21,28 @@
 
 pub mod audit_join;
 pub mod audit_source;
+pub mod boot_policy;
 pub mod deploy;
 pub mod device_number;
 pub mod dm;
 pub mod doctor;
+pub mod file_facts;
+pub mod fs_verity;
+pub mod host_uses;
 pub mod image_mount;
 pub mod image_store;
 pub mod kernel_log;
+mod kernel_modules;
 pub mod keyring;
 pub mod layer_device;
 pub mod loop_device;
 pub mod mount;
 pub mod mount_namespace;
 pub mod mount_table;
+mod overlay_layer;
+pub mod policy_history;
 pub mod probe;
+pub mod processes;
 pub mod provision;
 pub mod record;
 pub mod running_verity;
@@ -41,3 +50,7 @@ pub mod securityfs;
 pub mod state_directory;
 pub mod status;
 pub mod table_check;
+pub mod trial;
+pub mod trial_guard;
+mod unit_programs;
+pub mod verity_volume;

@@ -18,8 +18,26 @@ impl MountTable {
     ///
     /// Fails when `/proc` is not mounted, and on a line that is none of mountinfo's.
     pub fn read() -> Result<Self, MountTableError> {
-        let bytes =
-            std::fs::read(MOUNTINFO).map_err(|source| MountTableError::Unreadable { source })?;
+        Self::read_file(MOUNTINFO)
+    }
+
+    /// Reads the table of another process, whose paths start at that process's root.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`read`](Self::read), and when there is no such process.
+    pub fn of_process(process: u32) -> Result<Self, MountTableError> {
+        Self::read_file(&format!("/proc/{process}/mountinfo"))
+    }
+
+    /// Returns the mount that the kernel knows by this number (`statx(2)`, `stx_mnt_id`).
+    pub fn with_id(&self, id: u64) -> Option<&Mount> {
+        self.0.iter().find(|mount| mount.id == id)
+    }
+
+    fn read_file(file: &str) -> Result<Self, MountTableError> {
+        let bytes = std::fs::read(file)
+            .map_err(|source| MountTableError::Unreadable { file: file.to_owned(), source })?;
         Self::parse(&bytes)
     }
 
@@ -52,8 +70,12 @@ impl MountTable {
 /// Is one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// The number of the mount, which no two mounts of a machine have at the same time.
+    pub id: u64,
     /// The device number of the file system: that of its block device, or one of the kernel's own.
     pub device: DeviceNumber,
+    /// Which directory of the file system is mounted.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub mount_point: PathBuf,
     /// The type of the file system, such as `erofs`.
@@ -68,15 +90,17 @@ impl Mount {
     /// Parses `36 35 98:0 /root /mount/point rw,noatime shared:1 - ext3 /dev/root rw,errors=continue`.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut words = line.split(|byte| *byte == b' ');
-        let device = std::str::from_utf8(words.nth(2)?).ok()?.parse().ok()?;
-        let mount_point = PathBuf::from(unescape(words.nth(1)?));
+        let id = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+        let device = std::str::from_utf8(words.nth(1)?).ok()?.parse().ok()?;
+        let root = PathBuf::from(unescape(words.next()?));
+        let mount_point = PathBuf::from(unescape(words.next()?));
         // The number of optional fields varies; a lone hyphen ends them.
         words.find(|word| *word == b"-")?;
         let file_system = String::from_utf8(words.next()?.to_vec()).ok()?;
         let source = unescape(words.next()?);
         let options = words.next().unwrap_or_default().split(|byte| *byte == b',');
         let options = options.map(unescape).collect();
-        Some(Self { device, mount_point, file_system, source, options })
+        Some(Self { id, device, root, mount_point, file_system, source, options })
     }
 
     /// Returns the values of the option `name`, which may be there several times; that of a flag is empty.
@@ -103,8 +127,10 @@ pub enum MountTableError {
         line: String,
     },
     /// The file cannot be read.
-    #[error("cannot read {MOUNTINFO}")]
+    #[error("cannot read {file}")]
     Unreadable {
+        /// The file.
+        file: String,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -143,15 +169,17 @@ mod tests {
     fn topmost_of_stacked_mounts_is_met() {
         let table = MountTable::parse(
             b"36 35 98:0 / /a\\040b rw shared:1 master:2 - ext3 /dev/root rw\n\
-              37 36 0:31 / /a\\040b ro - overlay osguard\\0111 ro,lowerdir=x\n",
+              37 36 0:31 / /a\\040b ro - overlay osguard\\0111 ro,lowerdir=x\\054y\\075z\n",
         )
         .unwrap();
         let mount = table.at(Path::new("/a b")).unwrap();
         assert_eq!(mount.file_system, "overlay");
         assert_eq!(mount.source, "osguard\t1");
         assert_eq!(mount.device, DeviceNumber { major: 0, minor: 31 });
+        assert_eq!((mount.id, mount.root.as_path()), (37, Path::new("/")));
+        assert_eq!(table.with_id(36).unwrap().file_system, "ext3");
         assert_eq!(table.stacked_at(Path::new("/a b")).count(), 2);
-        assert_eq!(mount.option("lowerdir").collect::<Vec<_>>(), ["x"]);
+        assert_eq!(mount.option("lowerdir").collect::<Vec<_>>(), ["x,y=z"]);
         assert_eq!(mount.option("ro").collect::<Vec<_>>(), [""]);
         assert_eq!(mount.option("lower").count(), 0);
     }

@@ -24,6 +24,24 @@ pub fn require_root() -> Result<(), PrivilegeError> {
     Ok(())
 }
 
+/// Checks that the calling process may change policies.
+///
+/// # Errors
+///
+/// Fails without `CAP_MAC_ADMIN`, which a container's root usually lacks.
+pub fn require_policy_rights() -> Result<(), PrivilegeError> {
+    let user = rustix::process::geteuid();
+    if !user.is_root() {
+        return Err(PrivilegeError::NotRoot { user: user.as_raw() });
+    }
+    let sets = rustix::thread::capabilities(None)
+        .map_err(|errno| PrivilegeError::Unknown { source: errno.into() })?;
+    match sets.effective.contains(CapabilitySet::MAC_ADMIN) {
+        true => Ok(()),
+        false => Err(PrivilegeError::NoCapability { capability: "CAP_MAC_ADMIN" }),
+    }
+}
+
 /// Opens the device mapper of a kernel that has dm-verity.
 ///
 /// A module that is not loaded yet is found in `/proc/modules` only after the first table, so the absence of the target is
@@ -42,6 +60,18 @@ pub fn device_mapper() -> Result<(DeviceMapper, Option<TargetVersion>), DmError>
 pub fn kernel_release() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     text.trim_end().to_owned()
+}
+
+/// Reads the configuration with which the running kernel was built, gzipped or not; `None` where it is not to be found.
+pub fn kernel_config() -> Option<Vec<u8>> {
+    let release = kernel_release();
+    let files = [
+        "/proc/config.gz".to_owned(),
+        format!("/boot/config-{release}"),
+        format!("/lib/modules/{release}/config"),
+        format!("/usr/lib/modules/{release}/config"),
+    ];
+    files.iter().find_map(|file| std::fs::read(file).ok())
 }
 
 /// Tells whether the kernel has the file system `name` at hand; a module that is not loaded is not seen.

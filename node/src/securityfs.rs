@@ -49,7 +49,12 @@ impl IpeTree {
         })?;
         let root = securityfs.join("ipe");
         if !modules.trim_end().split(',').any(|module| module == "ipe") || !root.is_dir() {
-            return Err(IpeUnavailable::NotEnabled { modules: modules.trim_end().to_owned() });
+            let modules = modules.trim_end().to_owned();
+            // Its parameters are there as soon as it is built in, started or not.
+            return Err(match Path::new("/sys/module/ipe").is_dir() {
+                true => IpeUnavailable::NotStarted { modules },
+                false => IpeUnavailable::NotEnabled { modules },
+            });
         }
         Ok(Self { root })
     }
@@ -105,6 +110,19 @@ impl IpeTree {
         Ok(bytes.first() == Some(&b'1'))
     }
 
+    /// Opens the switch of enforcement, to be used later.
+    ///
+    /// # Errors
+    ///
+    /// Fails without root.
+    pub fn open_enforce(&self) -> Result<EnforceFile, SecurityfsError> {
+        let path = self.root.join("enforce");
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(EnforceFile { file, path }),
+            Err(source) => Err(SecurityfsError::Write { file: path, source }),
+        }
+    }
+
     /// Loads a signed policy under a new name; it is not active then.
     ///
     /// # Errors
@@ -143,6 +161,24 @@ impl IpeTree {
 
     fn policy_file(&self, name: &str, file: &str) -> PathBuf {
         self.root.join("policies").join(name).join(file)
+    }
+}
+
+/// Is the opened switch of enforcement.
+#[derive(Debug)]
+pub struct EnforceFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl EnforceFile {
+    /// Has denials carried out (`true`), or only recorded.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the kernel's error number.
+    pub fn write(&self, enforce: bool) -> Result<(), SecurityfsError> {
+        write_all(&self.file, &self.path, if enforce { b"1" } else { b"0" })
     }
 }
 
@@ -185,6 +221,12 @@ pub enum IpeUnavailable {
     /// The kernel runs without IPE.
     #[error("this kernel runs without IPE: its security modules are {modules}")]
     NotEnabled {
+        /// The list of the kernel's security modules.
+        modules: String,
+    },
+    /// The kernel has IPE, and was told to start without it.
+    #[error("this kernel has IPE and was started without it: its security modules are {modules}")]
+    NotStarted {
         /// The list of the kernel's security modules.
         modules: String,
     },
@@ -242,7 +284,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), SecurityfsError> {
     let failed = |source| SecurityfsError::Write { file: path.to_owned(), source };
     let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-    let written_bytes = rustix::io::write(&file, bytes).map_err(|errno| failed(errno.into()))?;
+    write_all(&file, path, bytes)
+}
+
+fn write_all(file: &File, path: &Path, bytes: &[u8]) -> Result<(), SecurityfsError> {
+    let failed = |source| SecurityfsError::Write { file: path.to_owned(), source };
+    let written_bytes = rustix::io::write(file, bytes).map_err(|errno| failed(errno.into()))?;
     if written_bytes != bytes.len() {
         return Err(SecurityfsError::ShortWrite {
             file: path.to_owned(),

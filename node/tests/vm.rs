@@ -1,5 +1,6 @@
 //! Mounts and policies on the real kernels: what runs, what is refused, and that nothing is left behind.
 
+mod evaluation;
 mod guest;
 mod verity_keyring;
 
@@ -41,7 +42,11 @@ fn vm_7_2_deploys_policies() {
 #[test]
 fn vm_7_2_without_ipe_says_so() {
     let Some(outcome) = or_skip(without_ipe()) else { return };
-    refused(&outcome, "status", "runs without IPE: its security modules are");
+    refused(
+        &outcome,
+        "status",
+        "this kernel has IPE and was started without it: its security modules are",
+    );
     refused(&outcome, "user", "root is needed, and this process runs as user 65534");
     refused(&outcome, "no_verity", "this kernel has no dm-verity");
     assert_nothing_left(&outcome, "no_verity_left");

@@ -96,6 +96,8 @@ mod tests {
 
     fn mount(options: &[&str]) -> Mount {
         Mount {
+            id: 1,
+            root: "/".into(),
             device: "254:0".parse().unwrap(),
             mount_point: "/mnt".into(),
             file_system: "erofs".to_owned(),

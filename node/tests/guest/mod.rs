@@ -30,6 +30,18 @@ impl Layer {
         ])
     }
 
+    /// Makes a layer with another program.
+    pub(crate) fn other() -> Result<Self> {
+        let busybox = std::fs::read(find("busybox")?).expect("busybox can be read");
+        Self::of_files(&[("bin/other", &busybox, 0o755)])
+    }
+
+    /// Makes a layer with the program of the bottom one and nothing else.
+    pub(crate) fn program() -> Result<Self> {
+        let busybox = std::fs::read(find("busybox")?).expect("busybox can be read");
+        Self::of_files(&[("bin/busybox", &busybox, 0o755)])
+    }
+
     /// Makes a layer that adds a file and removes one.
     pub(crate) fn top() -> Result<Self> {
         Self::of_files(&[("added", b"added", 0o644), (".wh.removed", b"", 0o644)])
@@ -114,7 +126,7 @@ impl Guest {
     pub(crate) fn new(kernel: Kernel, signer: &Signer) -> Result<Self> {
         let machine = Vm::new(kernel)
             .certificate(signer.certificate()?)
-            .program(program())
+            .program(example("node"))
             .program(find("veritysetup")?)
             .time_limit(Duration::from_secs(540));
         Ok(Self { machine, prelude: PRELUDE.to_owned() })
@@ -196,11 +208,11 @@ left() {
 }
 "#;
 
-/// Finds the example `node` beside this test: cargo builds it along.
-fn program() -> PathBuf {
+/// Finds an example beside this test: cargo builds it along.
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-    profile.join("examples/node")
+    profile.join("examples").join(name)
 }
 
 fn tar_header(path: &str, length: usize, mode: u32) -> [u8; 512] {
