@@ -14,6 +14,7 @@ mod measure;
 mod moving;
 mod policy;
 mod signing;
+mod simulating;
 mod verifying;
 mod verity;
 
@@ -32,7 +33,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("audit", audit::measure),
     ("lanes", |_| {
         lanes::measure();
@@ -41,6 +42,7 @@ const PARTS: [Part; 10] = [
     ("keys", keys::measure),
     ("layers", layers::measure),
     ("policy", |_| policy::measure()),
+    ("simulate", simulating::measure),
     ("signing", signing::measure),
     ("moving", moving::measure),
     ("hook", hook::measure),

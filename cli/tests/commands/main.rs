@@ -24,6 +24,7 @@ mod profiles;
 mod pushing;
 mod registries;
 mod signing;
+mod simulating;
 mod tokens;
 mod trusting;
 mod two_steps;

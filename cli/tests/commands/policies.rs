@@ -205,6 +205,35 @@ fn a_machine_without_securityfs_is_told_from_a_kernel_without_ipe() {
     ");
 }
 
+/// Before anything else is looked at, let alone changed.
+#[test]
+fn deployment_without_rights_says_which_are_missing() {
+    let environment = Environment::with_keys();
+    if !environment.is_root() || !std::path::Path::new(SECURITYFS).exists() {
+        return osguard_testkit::skip("root, and a kernel with securityfs");
+    }
+    environment.run(["policy", "new", "policy"]).done();
+    environment.run(["policy", "sign", "policy", "--key", "alice.key"]).done();
+    let ipe = format!("{SECURITYFS}/ipe");
+    let prepare = format!(
+        "mount -t tmpfs tmpfs {SECURITYFS} && echo -n lockdown,ipe > {SECURITYFS}/lsm && \
+         mkdir -p {ipe}/policies && echo -n 1 > {ipe}/enforce"
+    );
+    let Some(unshared) = environment.unshared(&prepare, &format!("ls {ipe}/policies")) else {
+        return;
+    };
+    for command in [&["policy", "deploy", "policy.p7b"][..], &["policy", "activate", "--confirm"]] {
+        let mut without = environment.program("setpriv");
+        without.args(["--bounding-set", "-mac_admin", "--inh-caps", "-mac_admin"]);
+        without.arg(unshared.get_program()).args(unshared.get_args()).args(command);
+        without.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        let Some(ran) = environment.in_namespace(&mut without) else { return };
+        let expected = "--- standard error ---\nError: CAP_MAC_ADMIN is needed; this process is root without it, as \
+            in a container\nHint: Policies are changed by root of the machine itself";
+        assert!(ran.code == 1 && ran.to_string().contains(expected), "{ran}");
+    }
+}
+
 /// Runs `osguard` where an empty directory hides securityfs, after `prepare` has run there.
 fn on_securityfs(environment: &Environment, prepare: &str, arguments: &[&str]) -> Option<Ran> {
     let hide = format!("[ ! -e {SECURITYFS} ] || mount -t tmpfs tmpfs {SECURITYFS}");

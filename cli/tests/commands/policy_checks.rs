@@ -330,6 +330,43 @@ fn volumes_of_images_and_files_are_pinned_and_revoked() {
     // of their indexes.
     assert_eq!(report["revoked"].as_array().unwrap().len(), 2 * 3, "{report}");
     assert_eq!(environment.run(["policy", "lint", "next.policy"]).code, 0);
+    let device = environment.refused(["policy", "new", "--pin", "/dev/null"]);
+    assert!(
+        device.code == 3 && device.stderr.contains("/dev/null is no dm-verity volume"),
+        "{device}"
+    );
     let noise = environment.refused(["policy", "revoke", "node.policy", "./node.policy"]);
     assert!(noise.stderr.contains("Hint: A layer's image is needed"), "{noise}");
+}
+
+#[test]
+fn what_a_key_has_signed_is_revoked() {
+    let environment = Environment::with_keys();
+    environment.run(["key", "generate", "retired"]).done();
+    let _image = image(&environment);
+    environment.run(["sign", "oci:image:v1", "--key", "alice.key"]).done();
+    let sign = ["sign", "oci:image:v1", "--key", "retired.key", "--profile", "containerd-index-v1"];
+    // It warns that erofs-utils 1.8 computes other root hashes.
+    assert_eq!(environment.run(sign).code, 0);
+    environment.write("node.policy", NODE);
+    let revoke = |certificate| {
+        let revoke = ["policy", "revoke", "node.policy", "oci:image:v1", "--to", "-"];
+        let report =
+            environment.run(revoke.iter().chain(&["--signed-by", certificate, "--output", "json"]));
+        let revoked = report.json()["revoked"].as_array().unwrap().clone();
+        revoked.iter().map(|root_hash| root_hash.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // Each has signed two layers, by another profile.
+    let (alice, retired) = (revoke("alice.crt"), revoke("retired.crt"));
+    assert_eq!((alice.len(), retired.len()), (2, 2));
+    assert!(alice.iter().all(|root_hash| !retired.contains(root_hash)), "{alice:?} {retired:?}");
+    environment.run(["key", "generate", "other"]).done();
+    let revoke = ["policy", "revoke", "node.policy", "oci:image:v1", "--signed-by", "other.crt"];
+    assert_snapshot!(environment.refused(revoke), @"
+    --- standard error ---
+    Error: no signature in these images is by such a key
+    Hint: `osguard inspect IMAGE` shows who has signed.
+    --- exit code 10 ---
+    ");
+    assert_eq!(environment.read("node.policy"), NODE);
 }

@@ -147,6 +147,16 @@ impl Host {
         command
     }
 
+    /// Returns a machine that trusts these keys and has osguard, and nothing else.
+    pub(crate) fn machine_with(&self, kernel: Kernel, keys: &[&str]) -> Result<Vm> {
+        let mut machine = Vm::new(kernel).program(env!("CARGO_BIN_EXE_osguard"));
+        for key in keys {
+            let certificate = std::fs::read(self.path(&format!("{key}.crt")));
+            machine = machine.certificate(certificate.expect("the certificate"));
+        }
+        Ok(machine)
+    }
+
     /// Returns a machine that trusts the key and has the images, an empty disk and the policies.
     pub(crate) fn machine(&self, kernel: Kernel) -> Result<Vm> {
         let certificate = std::fs::read(self.path("trusted.crt")).expect("the certificate");

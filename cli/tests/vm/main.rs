@@ -2,9 +2,11 @@
 //! what nobody signed.
 
 mod audit;
+mod boot;
 mod host;
 mod refusal;
 mod script;
+mod trial;
 
 use host::Host;
 use osguard_testkit::image::Tree;

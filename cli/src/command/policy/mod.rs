@@ -1,15 +1,25 @@
 //! `osguard policy`.
 
+mod activate;
+mod boot;
 mod deploy;
+mod duration;
 mod failure;
 mod format;
+mod guard;
+mod image_uses;
 mod lint;
 mod new;
+mod preflight;
 mod revoke;
+mod rollback;
 mod show;
 mod sign;
+mod simulate;
+mod soak;
 mod source;
 mod status;
+mod trial;
 mod volumes;
 mod wanted;
 
@@ -28,30 +38,39 @@ use crate::output::Output;
 /// The policy decides which files the kernel executes on this machine. `new` writes one as text, `lint`
 /// finds what is wrong with it, `format` puts it straight, `show` says in plain words what it does,
 /// `revoke` adds denials to it.
-/// `sign` wraps it in a signature that the kernel accepts, `deploy` loads and activates it, `status`
-/// shows what is in force.
+/// `sign` wraps it in a signature that the kernel accepts, `simulate` tells what it would deny, `deploy` and `activate`
+/// put it in force, on trial if you like, `rollback` brings former rules back, and `status` shows what is in force.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Activate(activate::Arguments),
     Deploy(deploy::Arguments),
     Format(format::Arguments),
+    #[command(hide = true)]
+    Guard(guard::Arguments),
     Lint(lint::Arguments),
     New(new::Arguments),
     Revoke(revoke::Arguments),
+    Rollback(rollback::Arguments),
     Show(show::Arguments),
     Sign(sign::Arguments),
+    Simulate(simulate::Arguments),
     Status(status::Arguments),
 }
 
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Activate(arguments) => activate::run(arguments, output),
             Self::Deploy(arguments) => deploy::run(arguments, output),
             Self::Format(arguments) => format::run(arguments, output),
+            Self::Guard(arguments) => guard::run(arguments),
             Self::Lint(arguments) => lint::run(arguments, output),
             Self::New(arguments) => new::run(arguments, output),
             Self::Revoke(arguments) => revoke::run(arguments, output),
+            Self::Rollback(arguments) => rollback::run(arguments, output),
             Self::Show(arguments) => show::run(arguments, output),
             Self::Sign(arguments) => sign::run(arguments, output),
+            Self::Simulate(arguments) => simulate::run(arguments, output),
             Self::Status(arguments) => status::run(arguments, output),
         }
     }

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::network::NetworkArguments;
 use crate::new_file::NewFile;
 use crate::output::{Output, Report};
+use crate::signing::certificates;
 
 /// Deny volumes in a policy, and give the policy a higher version
 ///
@@ -27,10 +28,15 @@ pub(crate) struct Arguments {
     /// The text of the policy; it is rewritten
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
-    /// What to deny: a ROOT_HASH, the image of a layer as in ./layer.erofs, or all layers of an IMAGE;
+    /// What to deny: a ROOT_HASH, the image of a layer as in ./layer.erofs, a device as in /dev/dm-3, or all layers of an IMAGE;
     /// may be repeated
     #[arg(value_name = "VOLUME", required = true, value_parser = Volumes::parse)]
     volumes: Vec<Volumes>,
+    /// Of the images, deny what the key of this certificate has signed, and nothing else; may be repeated
+    ///
+    /// The kernel trusts a key or does not; this takes back what it has signed so far, where it can be found.
+    #[arg(long, value_name = "FILE")]
+    signed_by: Vec<PathBuf>,
     /// Write the result there instead, into a file that must not exist; - is standard output
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -77,8 +83,15 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     source.must_be_text()?;
     let kernel = arguments.kernel.kernel;
     let policy = source.policy(kernel)?;
-    let root_hashes =
-        volumes::root_hashes(&arguments.volumes, &Profile::ALL, &arguments.network, output)?;
+    let mut signers = Vec::new();
+    for path in &arguments.signed_by {
+        signers.extend(certificates(path)?);
+    }
+    let (named, network) = (&arguments.volumes, &arguments.network);
+    let root_hashes = match signers.is_empty() {
+        true => volumes::root_hashes(named, &Profile::ALL, network, output)?,
+        false => volumes::signed_by(named, &signers, network)?,
+    };
     let revision =
         revoke(&source.text, kernel, &root_hashes, arguments.policy_version).map_err(|error| {
             let failure =

@@ -34,7 +34,7 @@ pub(super) struct WantedArguments {
     #[arg(long)]
     boot_verified: bool,
     /// Allow these volumes alone, signed or not, in place of all signed ones: a ROOT_HASH, the image of a
-    /// layer as in ./layer.erofs, or all layers of an IMAGE; may be repeated
+    /// layer as in ./layer.erofs, a device as in /dev/dm-3, or all layers of an IMAGE; may be repeated
     #[arg(long, value_name = "VOLUME", value_parser = Volumes::parse)]
     pin: Vec<Volumes>,
     /// Deny these volumes, whoever signed them: named as for --pin; may be repeated
