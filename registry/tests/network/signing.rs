@@ -38,6 +38,7 @@ fn signatures_are_looked_up_and_stored_while_layers_are_hashed() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(registry.manifests(REPOSITORY).len(), 1);
+        assert_eq!(registry.open_uploads(), 1, "the last signature is waited for");
         gate.release();
         assert!(matches!(signing.join().unwrap().unwrap(), Published::Written(_)));
     });

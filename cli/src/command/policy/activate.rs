@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use osguard_node::deploy::{Activation, activate, loaded_policy};
-use osguard_node::securityfs::IpeTree;
+use osguard_node::securityfs::{IpeTree, PolicyFile};
 use osguard_node::status::IpeStatus;
 use osguard_node::trial_guard::{Request, Return};
 use serde::Serialize;
@@ -69,13 +69,7 @@ impl Report for ActivateReport {
             ("returned", _) => writeln!(out, "The trial is over, and the former state is back")?,
             _ => writeln!(out, "Policy {name} {version} was in force already")?,
         }
-        if let Some(file) = &self.boot_file {
-            writeln!(out, "systemd loads it at boot: {}", file.display())?;
-        }
-        match &self.trial {
-            None => Ok(()),
-            Some(pending) => pending.text(out),
-        }
+        trial::what_follows(out, self.boot_file.as_deref(), self.trial.as_ref())
     }
 }
 
@@ -109,15 +103,18 @@ fn put_in_force(
     output: &Output,
 ) -> Result<ActivateReport, Failure> {
     let status = IpeStatus::read(tree)?;
-    let Some(loaded) = status.policies.iter().find(|policy| policy.name == name) else {
-        return Err(Failure::new(ExitStatus::NotFound, format!("no policy {name:?} is loaded"))
-            .hint(
-                "`osguard policy deploy` loads one; `osguard policy status` lists those that are.",
-            ));
+    let not_loaded = || {
+        Failure::new(ExitStatus::NotFound, format!("no policy {name:?} is loaded")).hint(
+            "`osguard policy deploy` loads one; `osguard policy status` lists those that are.",
+        )
     };
+    let loaded =
+        status.policies.iter().find(|policy| policy.name == name).ok_or_else(not_loaded)?;
     let policy = loaded_policy(tree, name)?;
-    if let Some(policy) = policy.as_ref().filter(|_| !loaded.active) {
-        preflight::simulate_host(policy, &arguments.simulation, output)?;
+    if !loaded.active {
+        // The text, which the unsigned policy of the kernel's build has as well.
+        let text = tree.read_policy(name, PolicyFile::Text)?;
+        preflight::simulate_host(&text.ok_or_else(not_loaded)?, &arguments.simulation, output)?;
     }
     if arguments.trial.is_wanted() {
         let digest = policy.as_ref().map(|policy| policy.digest().to_string());

@@ -85,13 +85,7 @@ impl Report for DeployReport {
             None => writeln!(out, "{state}")?,
             Some(previous) => writeln!(out, "{state}, in place of {previous}")?,
         }
-        if let Some(file) = &self.boot_file {
-            writeln!(out, "systemd loads it at boot: {}", file.display())?;
-        }
-        match &self.trial {
-            None => Ok(()),
-            Some(pending) => pending.text(out),
-        }
+        trial::what_follows(out, self.boot_file.as_deref(), self.trial.as_ref())
     }
 }
 
@@ -117,7 +111,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         status.active().is_some_and(|active| active.name == policy.header().name.as_str());
     let Preflight { denied } = match arguments.no_activate && !is_active {
         true => Preflight::default(),
-        false => preflight::simulate_host(&policy, &arguments.simulation, output)?,
+        false => preflight::simulate_host(policy.text(), &arguments.simulation, output)?,
     };
 
     let guarded = arguments.trial.is_wanted() || arguments.soak.is_some();

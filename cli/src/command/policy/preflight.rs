@@ -72,13 +72,13 @@ pub(super) fn signature(path: &Path, policy: &SignedPolicy) -> Result<(), Failur
     })
 }
 
-/// Fails where the policy denies something vital.
+/// Fails where the policy of this text denies something vital.
 pub(super) fn simulate_host(
-    policy: &SignedPolicy,
+    text: &[u8],
     arguments: &SimulationArguments,
     output: &Output,
 ) -> Result<Preflight, Failure> {
-    let simulation = on_host(policy.text())?;
+    let simulation = on_host(text)?;
     let denied = simulation.denied.len() + simulation.undecided.len();
     let vital = simulation.denied.iter().filter(|denied| denied.is_vital);
     let vital = vital.map(|denied| (&denied.object, &denied.actors));

@@ -1,7 +1,7 @@
 //! Policies on trial, as commands see them.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use osguard_node::securityfs::IpeTree;
@@ -59,6 +59,18 @@ impl Pending {
         )?;
         writeln!(out, "`osguard policy activate --confirm` lets it stay, `--abort` ends it now")
     }
+}
+
+/// Writes for people what there is to know of a policy that is in force: whether it is at the next start, and for how long.
+pub(super) fn what_follows(
+    out: &mut dyn Write,
+    boot_file: Option<&Path>,
+    trial: Option<&Pending>,
+) -> io::Result<()> {
+    if let Some(file) = boot_file {
+        writeln!(out, "systemd loads it at boot: {}", file.display())?;
+    }
+    trial.map_or(Ok(()), |pending| pending.text(out))
 }
 
 impl TrialArguments {
