@@ -19,7 +19,7 @@ use osguard_policy::blob::SignedPolicy;
 use osguard_policy::errno::{Attempt, explain};
 use osguard_policy::version::{PolicyVersion, VersionError};
 
-use crate::kernel_log::KernelLog;
+use crate::audit_watch::{AuditRecord, AuditWatch};
 use crate::securityfs::{IpeTree, PolicyFile, SecurityfsError};
 
 /// Loads `policy` and, if `activate` says so, makes it the active one; then reads back what the kernel has.
@@ -37,7 +37,7 @@ pub fn deploy(
     let header = policy.header();
     let name = header.name.as_str();
     let was_active = is_active(tree, name)?;
-    let mut log = KernelLog::from_here();
+    let watch = AuditWatch::from_here().ok();
     let load = load(tree, policy)?;
     let activation = match (was_active, activate) {
         (true, _) => Activation::AlreadyActive,
@@ -47,7 +47,16 @@ pub fn deploy(
         (false, false) => Activation::NotAsked,
     };
     verify(tree, policy, activation != Activation::NotAsked)?;
-    check_record(policy, &log.audit_records(ACTIVATION_RECORD))?;
+    // A record comes of a change only, and waiting for none takes its time.
+    let is_changed = match activation {
+        Activation::Activated { .. } => true,
+        Activation::AlreadyActive => load != Load::AlreadyLoaded,
+        Activation::NotAsked => false,
+    };
+    if is_changed {
+        let record = watch.and_then(|mut watch| watch.find(|record| is_activation(name, record)));
+        record.map_or(Ok(()), |record| check_record(policy, &record))?;
+    }
     Ok(Deployment { load, activation })
 }
 
@@ -270,21 +279,22 @@ fn verify(tree: &IpeTree, policy: &SignedPolicy, active: bool) -> Result<(), Dep
     Ok(())
 }
 
-/// Checks that what the kernel says to have put in force under this name is this policy. Without a record nothing is
-/// said: a daemon takes them, or the audit system is switched off.
+/// Tells whether a record is about the activation of the policy `name`.
 ///
 /// Source: `security/ipe/audit.c`, `ipe_audit_policy_activation`.
-fn check_record(policy: &SignedPolicy, records: &[String]) -> Result<(), DeployError> {
-    let name = policy.header().name.as_str();
-    let named = format!("new_active_pol_name=\"{name}\" ");
-    let Some(record) = records.iter().rev().find(|record| record.contains(&named)) else {
-        return Ok(());
-    };
+fn is_activation(name: &str, record: &AuditRecord) -> bool {
+    record.kind == ACTIVATION_RECORD
+        && record.text.contains(&format!("new_active_pol_name=\"{name}\" "))
+}
+
+/// Checks that what the kernel says to have put in force is this policy. Without a record nothing is said: the audit system
+/// is switched off, or this process may not read what it says.
+fn check_record(policy: &SignedPolicy, record: &AuditRecord) -> Result<(), DeployError> {
     let digest = format!("new_policy_digest=sha256:{} ", policy.digest().hex().to_uppercase());
-    match record.contains(&digest) {
+    match record.text.contains(&digest) {
         true => Ok(()),
         false => Err(DeployError::NotInForce {
-            name: name.to_owned(),
+            name: policy.header().name.to_string(),
             what: "is recorded with another digest",
         }),
     }
@@ -301,7 +311,7 @@ pub fn loaded_policy(tree: &IpeTree, name: &str) -> Result<Option<SignedPolicy>,
 }
 
 /// `AUDIT_IPE_CONFIG_CHANGE` (`include/uapi/linux/audit.h`).
-const ACTIVATION_RECORD: u16 = 1421;
+pub const ACTIVATION_RECORD: u16 = 1421;
 
 /// Returns the name and version of the active policy.
 pub(crate) fn active_policy(
@@ -406,17 +416,19 @@ mod tests {
     fn record_of_the_activation_has_the_digest() {
         let Some(policy) = or_skip(signed("policy_name=lab policy_version=0.0.2")) else { return };
         let record = |name: &str, digest: &str| {
-            format!(
+            let text = format!(
                 "old_active_pol_name=? old_active_pol_version=? old_policy_digest=? \
                  new_active_pol_name=\"{name}\" new_active_pol_version=0.0.2 \
                  new_policy_digest=sha256:{digest} auid=4294967295 ses=4294967295 lsm=ipe res=1"
-            )
+            );
+            AuditRecord { kind: ACTIVATION_RECORD, text }
         };
         let digest = policy.digest().hex().to_uppercase();
         let other = "AB".repeat(32);
-        check_record(&policy, &[]).unwrap();
-        check_record(&policy, &[record("other", &other), record("lab", &digest)]).unwrap();
-        let error = check_record(&policy, &[record("lab", &other)]).unwrap_err();
+        assert!(!is_activation("lab", &record("other", &other)));
+        assert!(is_activation("lab", &record("lab", &digest)));
+        check_record(&policy, &record("lab", &digest)).unwrap();
+        let error = check_record(&policy, &record("lab", &other)).unwrap_err();
         assert!(error.to_string().contains("recorded with another digest"), "{error}");
     }
 

@@ -36,31 +36,6 @@ impl KernelLog {
     }
 }
 
-impl KernelLog {
-    /// Reads the records of the audit system since the mark that are of this type, as `1420`, without their first words; none
-    /// where a daemon takes them all, and then the kernel does not log them.
-    pub fn audit_records(&mut self, kind: u16) -> Vec<String> {
-        let prefix = format!("audit: type={kind} ");
-        let mut records = Vec::new();
-        let Some(file) = &mut self.0 else { return records };
-        let mut record = [0; RECORD_LIMIT_BYTES];
-        while records.len() < AUDIT_RECORD_LIMIT {
-            let length = match file.read(&mut record) {
-                Ok(length) => length,
-                // What was lost was overwritten; the next read goes on behind it.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => continue,
-                Err(_) => break,
-            };
-            let text = String::from_utf8_lossy(&record[..length]);
-            let text = message(&text).and_then(|message| message.strip_prefix(&prefix));
-            records.extend(
-                text.and_then(|text| text.split_once("): ")).map(|(_, body)| body.to_owned()),
-            );
-        }
-        records
-    }
-}
-
 /// Holds what the kernel said about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelMessages(Vec<String>);
@@ -109,9 +84,6 @@ const KMSG: &str = "/dev/kmsg";
 
 /// The longest record (`kernel/printk/internal.h`, `PRINTK_MESSAGE_MAX`, 2048) with room for older kernels' 8 KiB.
 const RECORD_LIMIT_BYTES: usize = 8192;
-
-/// More than a soak that finds anything has to tell.
-const AUDIT_RECORD_LIMIT: usize = 10_000;
 
 /// More would bury the error that they explain.
 const MESSAGE_LIMIT: usize = 8;

@@ -21,6 +21,7 @@
 
 pub mod audit_join;
 pub mod audit_source;
+pub mod audit_watch;
 pub mod boot_policy;
 pub mod deploy;
 pub mod device_number;

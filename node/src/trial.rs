@@ -19,8 +19,6 @@ pub struct Trial {
     pub name: String,
     /// Its version, as the kernel shows it.
     pub version: String,
-    /// The digest of the signed policy, by which audit records name it; empty for one that came without a signature.
-    pub digest: String,
     /// How long it lasts.
     pub seconds: u64,
     /// How the former state comes back.

@@ -49,6 +49,11 @@ pub fn systemd_dissect() -> Result<Command> {
     systemd()?.command("usr/bin/systemd-dissect")
 }
 
+/// Returns the audit daemon of Debian 13 with all that it depends on.
+pub fn auditd() -> Result<Tree> {
+    Tree::unpacked("tools/auditd", Suite::Trixie, Packages::Whole("auditd"))
+}
+
 /// Returns systemd 257 of Debian 13 with all that it depends on; it is built with IPE.
 pub fn systemd() -> Result<Tree> {
     Tree::unpacked("tools/systemd-257", Suite::Trixie, Packages::Whole("systemd-container"))

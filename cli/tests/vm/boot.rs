@@ -9,7 +9,7 @@ use std::time::Duration;
 use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::FileSigner;
 use osguard_testkit::command::{command, find, run};
-use osguard_testkit::tools::systemd;
+use osguard_testkit::tools::{auditd, systemd};
 use osguard_testkit::vm::{Kernel, Outcome, Vm};
 use osguard_testkit::{Result, or_skip};
 
@@ -42,6 +42,19 @@ fn vm_7_2_starts_into_enforcement() {
     assert_eq!(third.step("status").stdout_text(), format!("osguard 1.0.2  in force\n{at_boot}"));
     assert_eq!(third.step("denied").exit_code, 126);
     succeeded(third, "basic");
+    hears_of_denials_beside_auditd(third);
+}
+
+/// The kernel logs nothing as long as auditd takes the records.
+fn hears_of_denials_beside_auditd(outcome: &Outcome) {
+    succeeded(outcome, "start-auditd");
+    says(outcome, "auditd", "enabled 1");
+    succeeded(outcome, "soak-good");
+    failed(outcome, "soak", 13, "denials were recorded, of which the first is: ipe_op=EXECUTE");
+    says(outcome, "soaked", "osguard 1.0.6  in force");
+    let recorded = outcome.step("recorded").stdout_text();
+    assert!(recorded.contains("IPE_ACCESS") || recorded.contains("UNKNOWN[1420]"), "{recorded}");
+    says(outcome, "explain", "/var/busybox");
 }
 
 #[track_caller]
@@ -56,7 +69,7 @@ fn starts() -> Result<Vec<Outcome>> {
     let host = Host::new()?;
     let volume = Volume::make(&host)?;
     fs::create_dir(host.path("data")).expect("a directory");
-    for revision in 1..=3 {
+    for revision in 1..=6 {
         let text = format!("data/{revision}.policy");
         let version = format!("1.0.{revision}");
         host.osguard(&["policy", "new", &text, "--policy-version", &version]);
@@ -98,7 +111,9 @@ impl Volume {
     /// Makes the volume of Debian's systemd, busybox and osguard.
     fn make(host: &Host) -> Result<Self> {
         let tree = host.path("tree");
-        run(command("cp")?.arg("-a").arg(systemd()?.root()).arg(&tree))?;
+        for packages in [systemd()?, auditd()?] {
+            run(command("cp")?.arg("-aT").arg(packages.root()).arg(&tree))?;
+        }
         prepare(&tree)?;
         host.osguard(&["layer", "build", "tree", "root", "--archive", "root.tar"]);
         let output = host.command(&["layer", "inspect", "root", "--output", "json"]).output();
@@ -169,7 +184,7 @@ fn prepare(tree: &Path) -> Result<()> {
         "etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     );
-    write("etc/group", "root:x:0:\nnogroup:x:65534:\n");
+    write("etc/group", "root:x:0:\nadm:x:4:\nnogroup:x:65534:\n");
     write("etc/machine-id", "");
     write("etc/os-release", "ID=lab\n");
     let units = "usr/lib/systemd/system";
@@ -183,9 +198,9 @@ fn prepare(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-const APPLETS: [&str; 14] = [
-    "cat", "cp", "dmesg", "echo", "ls", "mkdir", "poweroff", "sh", "stat", "stty", "sync", "test",
-    "true", "wc",
+const APPLETS: [&str; 15] = [
+    "cat", "cp", "dmesg", "echo", "ls", "mkdir", "poweroff", "sh", "sleep", "stat", "stty", "sync",
+    "test", "true", "wc",
 ];
 
 const LAB_SERVICE: &str = "[Unit]\nAfter=basic.target\n[Service]\nType=oneshot\nExecStart=/usr/bin/sh /data/script\n\
@@ -242,5 +257,14 @@ step confirm osguard policy activate --confirm
     "step status osguard policy status
 step denied /var/busybox true
 step basic systemctl is-active basic.target
+mkdir -p /var/log/audit /var/run
+step start-auditd /usr/sbin/auditd
+step auditd /usr/sbin/auditctl -s
+step soak-good osguard policy deploy /data/3.p7b --soak 2s --fallback /data/4.p7b
+(for second in 1 2 3; do sleep 1; /var/busybox true; done) &
+step soak osguard policy deploy /data/5.p7b --soak 4s --fallback /data/6.p7b
+step soaked osguard policy status
+step recorded cat /var/log/audit/audit.log
+step explain osguard audit explain
 ",
 ];

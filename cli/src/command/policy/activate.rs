@@ -117,13 +117,11 @@ fn put_in_force(
         preflight::simulate_host(&text.ok_or_else(not_loaded)?, &arguments.simulation, output)?;
     }
     if arguments.trial.is_wanted() {
-        let digest = policy.as_ref().map(|policy| policy.digest().to_string());
         arguments.trial.begin(
             tree,
             &TrialTerms {
                 name,
                 version: loaded.version,
-                digest: digest.unwrap_or_default(),
                 soak: std::time::Duration::ZERO,
                 at_boot: policy.is_some(),
             },

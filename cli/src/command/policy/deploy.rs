@@ -119,7 +119,6 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         let terms = TrialTerms {
             name: policy.header().name.as_str(),
             version: policy.header().version,
-            digest: policy.digest().to_string(),
             soak: arguments.soak.unwrap_or_default(),
             at_boot: boot.is_wanted(),
         };

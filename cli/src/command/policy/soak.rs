@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use osguard_node::deploy::{Activation, Load, deploy};
-use osguard_node::kernel_log::KernelLog;
+use osguard_node::audit_watch::{AuditWatch, RECORD_LIMIT};
+use osguard_node::deploy::{ACTIVATION_RECORD, Activation, Load, deploy};
 use osguard_node::securityfs::IpeTree;
 use osguard_node::trial_guard::Request;
 use osguard_policy::blob::SignedPolicy;
@@ -26,39 +26,51 @@ pub(super) fn soak(
     let switch = tree.open_enforce()?;
     switch.write(false)?;
     output.detail(format_args!("Denials are recorded only for {} s", time.as_secs()));
-    let mut log = KernelLog::from_here();
-    let mut activations = KernelLog::from_here();
+    let unheard = |reason: &str| {
+        Failure::new(
+            ExitStatus::Failure,
+            format!("{reason}, so that denials would not be heard of either"),
+        )
+        .hint("Audit records are read from the audit socket (CAP_AUDIT_READ) or the kernel's log; audit=0 switches them off.")
+    };
+    let mut watch = match AuditWatch::from_here() {
+        Ok(watch) => watch,
+        Err(error) => {
+            trial::end(Request::Abort)?;
+            return Err(unheard(&error.to_string()));
+        }
+    };
     let deployment = deploy(tree, policy, true)?;
     let is_new = deployment.load != Load::AlreadyLoaded
         || deployment.activation != Activation::AlreadyActive;
-    if is_new && activations.audit_records(ACTIVATION_RECORD).is_empty() {
-        trial::end(Request::Abort)?;
-        return Err(Failure::new(
-            ExitStatus::Failure,
-            "the kernel's log does not tell of the activation, so that it would not tell of denials either",
-        )
-        .hint("A running auditd takes the records, and audit=0 switches them off."));
-    }
     let deadline = Instant::now() + time;
-    let mut found = Vec::new();
-    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-        std::thread::sleep(left.min(Duration::from_millis(200)));
-        found.extend(log.audit_records(DENIAL_RECORD));
+    let mut records = watch.records(&[ACTIVATION_RECORD, DENIAL_RECORD]);
+    if is_new && !records.iter().any(|record| record.kind == ACTIVATION_RECORD) {
+        trial::end(Request::Abort)?;
+        return Err(unheard("no audit record tells of the activation"));
     }
-    found.extend(log.audit_records(DENIAL_RECORD));
+    while Instant::now() < deadline && records.len() < RECORD_LIMIT {
+        // Returns when nothing has come for a moment.
+        records.extend(watch.records(&[DENIAL_RECORD]));
+    }
+    let found: Vec<_> = records.iter().filter(|record| record.kind == DENIAL_RECORD).collect();
     if let Some(first) = found.first() {
         trial::end(Request::Abort)?;
         return Err(Failure::new(
             ExitStatus::Refused,
-            format!("{} denials were recorded, of which the first is: {first}", found.len()),
+            format!("{} denials were recorded, of which the first is: {}", found.len(), first.text),
         )
         .hint("The policy is not in force. `osguard audit explain` tells what to do about each denial."));
+    }
+    if watch.losses() > 0 {
+        trial::end(Request::Abort)?;
+        return Err(unheard(
+            "audit records came faster than they could be read, and some are lost",
+        ));
     }
     switch.write(enforce)?;
     Ok(())
 }
 
-/// `AUDIT_IPE_CONFIG_CHANGE` (`include/uapi/linux/audit.h`).
-const ACTIVATION_RECORD: u16 = 1421;
 /// `AUDIT_IPE_ACCESS` (`include/uapi/linux/audit.h`).
 const DENIAL_RECORD: u16 = 1420;

@@ -36,7 +36,6 @@ pub(super) struct TrialArguments {
 pub(super) struct TrialTerms<'a> {
     pub(super) name: &'a str,
     pub(super) version: PolicyVersion,
-    pub(super) digest: String,
     /// How long denials are recorded only, before the trial proper.
     pub(super) soak: Duration,
     pub(super) at_boot: bool,
@@ -86,7 +85,6 @@ impl TrialArguments {
         let trial = Trial {
             name: terms.name.to_owned(),
             version: terms.version.to_string(),
-            digest: terms.digest.clone(),
             seconds: time.as_secs(),
             way_back,
             enforce: tree.enforce()?,
