@@ -9,7 +9,6 @@
 //! operation, the file, the kernel's answer and ours. Nothing is executed here: a policy that denies everything does no harm.
 
 use std::error::Error;
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -24,6 +23,8 @@ use osguard_policy::kernel_version::KernelVersion;
 use osguard_policy::simulation::Knowledge;
 use osguard_policy::syntax::parse;
 use osguard_policy::vocabulary::{Action, Operation};
+use rustix::io::Errno;
+use rustix::system;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -126,25 +127,15 @@ fn map_executable(file: Option<BorrowedFd<'_>>) -> io::Result<bool> {
             false => libc::munmap(place, 4096),
         }
     };
-    refusal(answer.into(), &[])
+    refusal(last_error(answer.into()), &[])
 }
 
-#[expect(unsafe_code, reason = "a system call that no crate offers")]
 fn finit_module(file: BorrowedFd<'_>) -> io::Result<bool> {
-    // SAFETY: the kernel reads an empty string of parameters, and nothing else of this process.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), EMPTY.as_ptr(), 0) };
-    refusal(answer, &[libc::ENOEXEC, libc::EIO])
+    refusal(system::finit_module(file, c"", 0), &[Errno::NOEXEC, Errno::IO])
 }
 
-#[expect(unsafe_code, reason = "a system call that no crate offers")]
 fn init_module() -> io::Result<bool> {
-    let image = [0_u8; 4096];
-    // SAFETY: the kernel reads as many bytes as `image` has, and an empty string of parameters.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_init_module, image.as_ptr(), image.len(), EMPTY.as_ptr())
-    };
-    refusal(answer, &[libc::ENOEXEC])
+    refusal(system::init_module(&[0; 4096], c""), &[Errno::NOEXEC])
 }
 
 #[expect(unsafe_code, reason = "a system call that no crate offers")]
@@ -157,27 +148,30 @@ fn kexec_file_load(file: BorrowedFd<'_>) -> io::Result<bool> {
             file.as_raw_fd(),
             -1,
             1_usize,
-            EMPTY.as_ptr(),
+            c"".as_ptr(),
             KEXEC_FILE_NO_INITRAMFS,
         )
     };
-    refusal(answer, &[libc::ENOEXEC, libc::EIO])
+    refusal(last_error(answer), &[Errno::NOEXEC, Errno::IO])
+}
+
+/// Returns what a system call answered that was made without rustix.
+fn last_error(answer: libc::c_long) -> rustix::io::Result<()> {
+    match answer {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
 }
 
 /// Tells whether IPE has refused; what was let through fails with one of `others`, for it is no module and no kernel.
-fn refusal(answer: libc::c_long, others: &[i32]) -> io::Result<bool> {
-    if answer == 0 {
-        return Ok(false);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EACCES) => Ok(true),
-        Some(errno) if others.contains(&errno) => Ok(false),
-        _ => Err(error),
+fn refusal(answer: rustix::io::Result<()>, others: &[Errno]) -> io::Result<bool> {
+    match answer {
+        Ok(()) => Ok(false),
+        Err(Errno::ACCESS) => Ok(true),
+        Err(errno) if others.contains(&errno) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
-
-const EMPTY: &CStr = c"";
 
 const OPERATIONS: [Operation; 3] =
     [Operation::Execute, Operation::KernelModule, Operation::KexecImage];

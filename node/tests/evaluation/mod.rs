@@ -2,7 +2,9 @@
 //! the kernel.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use osguard_testkit::command::{command, find, run};
 use osguard_testkit::pki::Signer;
 use osguard_testkit::vm::{Kernel, Outcome};
 use osguard_testkit::{Result, or_skip};
@@ -44,6 +46,12 @@ mount -t overlay overlay -o "metacopy=on,lowerdir=/run/osguard/layers/$BOTTOM,up
 chmod 700 /mnt/meta/bin/busybox
 loop=$(losetup -f); losetup "$loop" /layers/bottom.erofs
 mount -t erofs -o ro "$loop" /mnt/loop
+mkdir /verity; mount -t ext4 /dev/vda /verity
+cp /usr/bin/busybox /verity/signed; cp /usr/bin/busybox /verity/unsigned
+step fs_verity sh -ec '
+    keyctl padd asymmetric "" %keyring:.fs-verity < /fs-verity.der
+    fsverity enable /verity/signed --signature=/fs-verity.sig
+    fsverity enable /verity/unsigned'
 cat /proc/self/mountinfo > /run/mounts
 step evaluate evaluate /policies \
     /usr/bin/busybox /lower/busybox /mnt/bound/busybox /mnt/over/busybox \
@@ -51,13 +59,15 @@ step evaluate evaluate /policies \
     /mnt/two/bin/busybox /mnt/two/bin/other \
     /mnt/writable/payload /mnt/writable/bin/busybox /mnt/writable/bin/new /mnt/writable/kept \
     /mnt/meta/bin/busybox /mnt/meta/payload /store/busybox /store/script /mnt/loop/bin/busybox \
-    anonymous memfd
+    /verity/signed /verity/unsigned anonymous memfd
 step mounts cat /run/mounts
 "#;
 
 fn decides_as_we_do(kernel: Kernel) {
     let Some(outcome) = or_skip(evaluate(kernel)) else { return };
     println!("{kernel:?} took {:?}", outcome.wall_time);
+    let verity = outcome.step("fs_verity");
+    assert_eq!(verity.exit_code, 0, "{}", verity.stderr_text());
     let step = outcome.step("evaluate");
     assert_eq!(step.exit_code, 0, "{}\n{}", step.stderr_text(), outcome.console);
     let report = step.stdout_text();
@@ -109,24 +119,76 @@ fn evaluate(kernel: Kernel) -> Result<Outcome> {
     guest.variable("BOTTOM", &bottom.root_hash);
     // Deep in the program: its head is read when it is opened, its end never is.
     guest.variable("PROGRAM", bottom.find(b"\x7fELF") + 512 * 1024);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let verity = FsVerityFile::sign(&signer, directory.path())?;
+    guest.contents("/fs-verity.der", &verity.certificate);
+    guest.contents("/fs-verity.sig", &verity.signature);
     let mut batch = Vec::new();
-    for text in policies(&bottom.root_hash, &other.root_hash) {
+    for text in policies(&bottom.root_hash, &other.root_hash, &verity.digest) {
         let signed = signer.sign_policy(&text)?;
         batch
             .extend_from_slice(&u32::try_from(signed.len()).expect("a short policy").to_le_bytes());
         batch.extend_from_slice(&signed);
     }
     guest.contents("/policies", &batch);
-    guest.run_with(|machine| machine.program(crate::guest::example("evaluate")), SCRIPT)
+    let (keyctl, fsverity) = (find("keyctl")?, find("fsverity")?);
+    guest.run_with(
+        |machine| {
+            machine
+                .program(crate::guest::example("evaluate"))
+                .program(keyctl)
+                .program(fsverity)
+                .writable_disk(verity.disk)
+        },
+        SCRIPT,
+    )
+}
+
+/// Is what makes of a copy of busybox a file with fs-verity, and a disk that can have such files.
+struct FsVerityFile {
+    digest: String,
+    signature: Vec<u8>,
+    /// In DER.
+    certificate: Vec<u8>,
+    disk: PathBuf,
+}
+
+impl FsVerityFile {
+    fn sign(signer: &Signer, directory: &Path) -> Result<Self> {
+        let busybox = find("busybox")?;
+        let (signature, disk) = (directory.join("signature"), directory.join("disk"));
+        let digest = run(command("fsverity")?.args(["digest", "--compact"]).arg(&busybox))?;
+        run(command("fsverity")?
+            .arg("sign")
+            .arg(&busybox)
+            .arg(&signature)
+            .arg("--key")
+            .arg(signer.key_path())
+            .arg("--cert")
+            .arg(signer.certificate_path()))?;
+        let certificate = run(command("openssl")?
+            .args(["x509", "-outform", "der", "-in"])
+            .arg(signer.certificate_path()))?;
+        run(command("mke2fs")?
+            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-O", "verity"])
+            .arg(&disk)
+            .arg("16M"))?;
+        Ok(Self {
+            digest: String::from_utf8_lossy(&digest).trim().to_owned(),
+            signature: std::fs::read(signature).expect("the signature can be read"),
+            certificate,
+            disk,
+        })
+    }
 }
 
 /// For messages only, where the root hashes do not matter.
 fn policies_of_the_report() -> Vec<String> {
-    policies("bottom", "other")
+    policies("bottom", "other", "file")
 }
 
 /// Makes policies of one name, each with a higher version than the one before; the last one lets the machine go on.
-fn policies(bottom: &str, other: &str) -> Vec<String> {
+fn policies(bottom: &str, other: &str, file: &str) -> Vec<String> {
     let upper = bottom.to_uppercase();
     let zeros = "00".repeat(32);
     let properties = [
@@ -137,6 +199,9 @@ fn policies(bottom: &str, other: &str) -> Vec<String> {
         "fsverity_signature=TRUE".to_owned(),
         "fsverity_signature=FALSE".to_owned(),
         format!("fsverity_digest=sha256:{zeros}"),
+        format!("fsverity_digest=sha256:{file}"),
+        format!("fsverity_digest=sha512:{file}"),
+        format!("fsverity_digest=sha256:{file} fsverity_signature=FALSE"),
         format!("dmverity_roothash=sha256:{bottom}"),
         format!("dmverity_roothash=sha256:{upper}"),
         format!("dmverity_roothash=sha512:{bottom}"),
