@@ -61,6 +61,10 @@ fn veritysetup_takes_our_signatures(outcome: &Outcome) {
         succeeded(outcome, step);
     }
     assert_eq!(outcome.step("volume-content").stdout, b"of the volume\n");
+    for step in ["pin", "pinned"] {
+        succeeded(outcome, step);
+    }
+    failed(outcome, "pin-foreign", 3, "/dev/vda");
     let foreign = outcome.step("veritysetup-foreign");
     assert_ne!(foreign.exit_code, 0, "{}", outcome.console);
 }

@@ -26,6 +26,9 @@ verity_volume() {
 }
 step veritysetup verity_volume volume volume.roothash.p7s
 step volume-content sh -c 'mkdir /volume; mount -t erofs -o ro /dev/mapper/volume /volume && cat /volume/content && umount /volume'
+step pin osguard policy new /tmp/pinned --pin /dev/mapper/volume
+step pinned grep -c "dmverity_roothash=sha256:$(cat /images/volume.roothash)" /tmp/pinned
+step pin-foreign osguard policy new /tmp/foreign --pin /dev/vda
 step veritysetup-foreign verity_volume foreign foreign.p7s
 step veritysetup-close env DM_DISABLE_UDEV=1 veritysetup close volume
 
