@@ -29,18 +29,7 @@ impl<'a> Condition<'a> {
                 return Err((first, second));
             }
         }
-        let mut condition = Self { shape: Shape::default(), volume: None, file: None };
-        for property in properties() {
-            match property {
-                Property::BootVerified(truth) => condition.shape.boot_verified = Some(*truth),
-                Property::DmVeritySignature(truth) => condition.shape.volume_signed = Some(*truth),
-                Property::FsVeritySignature(truth) => condition.shape.file_signed = Some(*truth),
-                Property::DmVerityRootHash(digest) => condition.volume = Some(digest),
-                Property::FsVerityDigest(digest) => condition.file = Some(digest),
-            }
-        }
-        condition.shape.has_volume = condition.volume.is_some();
-        condition.shape.has_file = condition.file.is_some();
+        let mut condition = Self::asked(rule);
         condition.shape = condition.shape.closed();
         Ok(condition)
     }
