@@ -95,6 +95,19 @@ impl SoftHsm {
         Ok(certificate)
     }
 
+    /// Makes a module beside SoftHSM's that has its tokens and says of each PIN that it is locked. A program
+    /// that loads it needs the environment variable that is returned with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] where there is no C compiler.
+    pub fn module_with_locked_pin(&self) -> Result<(PathBuf, (&'static str, &Path))> {
+        let (source, module) = (self.path("locked_pin.c"), self.path("locked_pin.so"));
+        cache::write(&source, include_bytes!("locked_pin.c"))?;
+        run(command("cc")?.args(["-shared", "-fPIC", "-o"]).arg(&module).arg(&source).arg("-ldl"))?;
+        Ok((module, ("OSGUARD_TEST_MODULE", &self.module)))
+    }
+
     fn tool(&self, token: &str) -> Result<Command> {
         let mut tool = command("pkcs11-tool")?;
         tool.arg("--module").arg(&self.module);

@@ -210,3 +210,20 @@ fn wrong_pins_are_tried_once() {
     }
     scene.environment.ran(&mut scene.sign(&uri)).done();
 }
+
+#[test]
+fn a_locked_pin_is_told() {
+    let Some(scene) = Scene::new() else { return };
+    scene.hsm.add_key("release", "signer", "01", "EC:prime256v1", true).unwrap();
+    let Some((module, (name, value))) = or_skip(scene.hsm.module_with_locked_pin()) else { return };
+    let uri = format!("pkcs11:object=signer?module-path={}", module.display());
+    let ran = scene.refused(scene.sign(&uri).env(name, value));
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(
+        ran.stderr.contains(
+            "the PIN of the token \"release\" is locked, because too many wrong ones were tried"
+        ),
+        "{ran}"
+    );
+    assert!(ran.stderr.contains("Hint: The token's security officer sets a new one."), "{ran}");
+}
