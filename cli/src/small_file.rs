@@ -9,7 +9,11 @@ use crate::failure::Failure;
 /// Reads a file of at most [`MAX_BYTES`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| {
+        // In one piece, as it may be a private key: memory that grows leaves copies behind.
+        bytes.reserve(file.metadata()?.len().min(MAX_BYTES) as usize + 1);
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    });
     match read {
         Ok(length) if length as u64 > MAX_BYTES => Err(Failure::reading(
             path,
