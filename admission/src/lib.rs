@@ -1,0 +1,1 @@
+//! Decides whether an image may start, and serves that decision to Kubernetes.
