@@ -172,7 +172,7 @@ impl Walk<'_> {
                 ManifestKind::Index(nested) => {
                     self.descend(&name(self.place, &manifest), nested, depth + 1)?;
                 }
-                ManifestKind::Image(_) if manifest.descriptor().artifact_type.is_some() => {}
+                ManifestKind::Image(_) if is_artifact(&manifest) => {}
                 ManifestKind::Image(_) if self.images.len() == MAX_IMAGES => {
                     return Err(Error::TooManyImages {
                         object: object.to_owned(),
@@ -205,8 +205,19 @@ impl Walk<'_> {
 }
 
 /// Tells the statements about an image, which its builder lists in the index beside it.
+///
+/// They are for no platform. What calls itself one and is for a platform all the same is an image to
+/// those who pull it, and must not be passed over.
 fn is_attestation(entry: &Descriptor) -> bool {
     entry.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
+        && entry.platform.as_ref().is_none_or(|platform| platform.os == "unknown")
+}
+
+/// Tells artifacts from images: by their configuration, which nobody runs, and not by what they call
+/// themselves alone.
+fn is_artifact(manifest: &Manifest) -> bool {
+    let ManifestKind::Image(image) = manifest.kind() else { return false };
+    manifest.descriptor().artifact_type.is_some() && !image.config.media_type.is_image_config()
 }
 
 fn platforms_of(index: &ImageIndex) -> Vec<String> {

@@ -238,6 +238,19 @@ impl RegistryReference {
     }
 }
 
+impl FromStr for RegistryReference {
+    type Err = ReferenceError;
+
+    /// Reads the name of an image in a registry, whatever else the text could mean as a
+    /// [`Reference`].
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.len() > MAX_REFERENCE_BYTES {
+            return Err(ReferenceError::TooLong { limit: MAX_REFERENCE_BYTES, found: text.len() });
+        }
+        Self::parse(text, DEFAULT_TAG)
+    }
+}
+
 impl fmt::Display for RegistryReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}{}", self.registry, self.repository, self.selector)

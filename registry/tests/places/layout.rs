@@ -370,6 +370,42 @@ fn the_image_of_one_platform_is_chosen_from_nested_indexes() {
     assert!(matches!(error, Err(Error::NoSuchPlatform { .. })));
 }
 
+/// Whoever pulls takes it for an image, whatever it calls itself.
+#[test]
+fn what_is_for_a_platform_is_not_passed_over_as_a_statement() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path()).unwrap();
+    let maker = ImageMaker::new(&layout);
+    let images = ["one", "two"]
+        .map(|text| maker.image_for("linux/amd64", &[text.as_bytes()], Listing::Child));
+    let mut entries: Vec<Descriptor> = images
+        .iter()
+        .map(|image| Descriptor {
+            platform: Some("linux/amd64".parse().unwrap()),
+            ..image.descriptor().clone()
+        })
+        .collect();
+    let all = |entries: &[Descriptor]| {
+        let index = maker.index(entries, Listing::Child);
+        let images = Image::all(&layout, index.descriptor(), None).unwrap();
+        images.iter().map(|image| image.manifest.digest()).collect::<Vec<_>>()
+    };
+    let both: Vec<Digest> = images.iter().map(Manifest::digest).collect();
+    entries[1]
+        .annotations
+        .insert("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned());
+    assert_eq!(all(&entries), both);
+    entries[1].platform = Some("unknown/unknown".parse().unwrap());
+    assert_eq!(all(&entries), both[..1]);
+    let text = String::from_utf8(images[1].bytes().to_vec()).unwrap();
+    let text = text.replacen('{', r#"{"artifactType":"application/x","#, 1);
+    let artifact = Manifest::parse(None, text.into_bytes()).unwrap();
+    layout.push_manifest(&artifact, Listing::Child).unwrap();
+    assert_eq!(artifact.descriptor().artifact_type.as_deref(), Some("application/x"));
+    entries[1] = artifact.descriptor().plain();
+    assert_eq!(all(&entries), [both[0], artifact.digest()]);
+}
+
 #[test]
 fn indexes_nested_too_deeply_or_too_wide_are_refused() {
     let directory = tempfile::tempdir().unwrap();
