@@ -58,6 +58,8 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(subcommand)]
+    Admission(command::admission::Command),
+    #[command(subcommand)]
     Audit(command::audit::Command),
     Completions(command::completions::Arguments),
     Copy(command::copy::Arguments),
@@ -84,6 +86,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Admission(command) => command.run(output),
             Self::Audit(command) => command.run(output),
             Self::Completions(arguments) => command::completions::run(arguments),
             Self::Copy(arguments) => command::copy::run(arguments, output),

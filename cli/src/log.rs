@@ -48,5 +48,12 @@ impl LogArguments {
 }
 
 /// Whose lines are written; libraries that we use say only what goes wrong.
-const CRATES: [&str; 6] =
-    ["libverity", "osguard", "osguard_hook", "osguard_node", "osguard_policy", "osguard_registry"];
+const CRATES: [&str; 7] = [
+    "libverity",
+    "osguard",
+    "osguard_admission",
+    "osguard_hook",
+    "osguard_node",
+    "osguard_policy",
+    "osguard_registry",
+];

@@ -8,7 +8,6 @@ mod destination;
 mod exit_status;
 mod failure;
 mod image;
-mod judgement;
 mod log;
 mod network;
 mod new_file;

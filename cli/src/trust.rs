@@ -12,9 +12,19 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Which signers are trusted.
+/// Which signers are trusted, and for the images of which repository.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TrustArguments {
+    #[command(flatten)]
+    signers: SignerArguments,
+    /// Judge an image in a directory or an archive as one of this repository
+    #[arg(long, value_name = "HOST/REPOSITORY")]
+    scope: Option<Repository>,
+}
+
+/// Which signers are trusted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignerArguments {
     /// Trust the certificates in this file, or in all files of this directory; may be repeated
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "trust_config")]
     trust: Vec<PathBuf>,
@@ -22,9 +32,6 @@ pub(crate) struct TrustArguments {
     /// trustpolicy.oci.json [default: osguard/trust.toml in XDG_CONFIG_HOME or ~/.config, else in /etc]
     #[arg(long, value_name = "FILE")]
     trust_config: Option<PathBuf>,
-    /// Judge an image in a directory or an archive as one of this repository
-    #[arg(long, value_name = "HOST/REPOSITORY")]
-    scope: Option<Repository>,
 }
 
 /// Is the configuration with the repository that is to be judged.
@@ -39,19 +46,7 @@ pub(crate) struct Trust {
 impl TrustArguments {
     /// Reads who is trusted, for an image of this name.
     pub(crate) fn read(&self, image: &Reference, output: &Output) -> Result<Trust, Failure> {
-        let configuration = self.configuration()?;
-        for anchor in configuration.scopes.iter().flat_map(|scope| &scope.stores).flat_map(anchors)
-        {
-            if let Err(reason) = anchor.loadable() {
-                let subject = anchor.subject();
-                output.warning(format_args!(
-                    "the kernel would not load the certificate of {subject}: {reason}"
-                ));
-            }
-        }
-        for remark in &configuration.remarks {
-            output.detail(remark);
-        }
+        let configuration = self.signers.configuration(output)?;
         let repository = match (image, &self.scope) {
             (Reference::Registry(reference), None) => Some(
                 format!("{}/{}", reference.registry, reference.repository)
@@ -66,11 +61,31 @@ impl TrustArguments {
             }
             (_, scope) => scope.clone(),
         };
-        let is_from_file = self.trust.is_empty();
+        let is_from_file = self.signers.trust.is_empty();
         Ok(Trust { configuration, is_from_file, repository, now: SystemTime::now() })
     }
+}
 
-    fn configuration(&self) -> Result<TrustConfiguration, Failure> {
+impl SignerArguments {
+    /// Reads who is trusted, and says what is remarkable about it.
+    pub(crate) fn configuration(&self, output: &Output) -> Result<TrustConfiguration, Failure> {
+        let configuration = self.read()?;
+        for anchor in configuration.scopes.iter().flat_map(|scope| &scope.stores).flat_map(anchors)
+        {
+            if let Err(reason) = anchor.loadable() {
+                let subject = anchor.subject();
+                output.warning(format_args!(
+                    "the kernel would not load the certificate of {subject}: {reason}"
+                ));
+            }
+        }
+        for remark in &configuration.remarks {
+            output.detail(remark);
+        }
+        Ok(configuration)
+    }
+
+    fn read(&self) -> Result<TrustConfiguration, Failure> {
         if !self.trust.is_empty() {
             return match TrustStore::read("--trust", &self.trust) {
                 Ok(store) => Ok(TrustConfiguration::of_anchors("--trust", store.anchors)),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod admission;
 pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod copy;

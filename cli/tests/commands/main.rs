@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
+mod admissions;
 mod audits;
 mod bad_input;
 mod copying;

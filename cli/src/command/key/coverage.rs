@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use libverity::certificate::Certificate;
 use libverity::digest::Digest;
+use osguard_admission::judgement::{candidate, examine_for, name};
 use osguard_policy::trust::{LayerCoverage, Standing, read_certificates};
 use osguard_registry::image::Image;
 use serde::Serialize;
@@ -14,7 +15,6 @@ use crate::conversion::watch;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::image::{Found, IMAGE_HELP, parse, short};
-use crate::judgement::{candidate, examine_for, name};
 use crate::network::NetworkArguments;
 use crate::output::{Output, Report};
 use crate::root_hash::RootHashArguments;

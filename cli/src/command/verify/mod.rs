@@ -2,6 +2,7 @@
 
 mod report;
 
+use osguard_admission::judgement::{JudgedImage, Refusal, name};
 use osguard_policy::trust::{Finding, Judge, Standing};
 use report::{ManifestReport, TrustReport, VerifyReport};
 
@@ -9,7 +10,6 @@ use crate::conversion::watch;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::image::ImageArguments;
-use crate::judgement::{JudgedImage, name};
 use crate::output::Output;
 use crate::root_hash::{How, RootHashArguments, Source};
 use crate::trust::TrustArguments;
@@ -109,20 +109,10 @@ fn conclude(
 
 /// Fails with the first reason for which a layer is refused that the kernel would take.
 fn refused(image: &str, judged: &[&JudgedImage]) -> Failure {
-    let refused = judged
-        .iter()
-        .flat_map(|image| &image.verdicts)
-        .find(|verdict| verdict.standing == Standing::Refused);
-    let finding = refused.and_then(|verdict| {
-        let mut signatures = verdict.signatures.iter();
-        let signature = signatures.find(|signature| signature.standing == Standing::Refused)?;
-        signature.findings.last()
-    });
-    let unmet = refused.and_then(|verdict| verdict.unmet);
-    let reason = match (finding, unmet) {
-        (Some(finding), _) => finding.to_string(),
-        (None, Some(unmet)) => unmet.to_string(),
-        (None, None) => "a layer has no good signature".to_owned(),
+    let refusal = judged.iter().find_map(|image| image.refusal());
+    let (finding, reason) = match refusal {
+        Some(Refusal { finding, reason }) => (finding, reason),
+        None => (None, "a layer has no good signature".to_owned()),
     };
     let hint = match finding {
         Some(Finding::Invalid { .. }) => {

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use libverity::digest::{Digest, RootHash};
 use libverity::layer::Profile;
+use osguard_admission::judgement::{JudgedImage, name};
 use osguard_policy::trust::{Finding, Judge, LayerVerdict, SignatureVerdict};
 use osguard_registry::image::Image;
 use osguard_registry::verification::{Content, ExaminedLayer, ExaminedSignature};
 use serde::Serialize;
 
 use crate::image::short;
-use crate::judgement::{JudgedImage, name};
 use crate::origin::OriginReport;
 use crate::output::Report;
 use crate::root_hash::How;

@@ -1,0 +1,13 @@
+//! `osguard admission serve`, asked as an API server asks, over TLS.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
+
+mod client;
+mod faults;
+mod hostile;
+mod operation;
+mod restart;
+mod reviews;
+mod scene;
+mod secrets;
+mod webhook;
