@@ -4,6 +4,7 @@
 //! of the parts that are to be measured, or with none for all of them. It prints tables as
 //! `docs/benchmarks.md` has them.
 
+mod admission;
 mod audit;
 mod hook;
 mod image;
@@ -33,7 +34,8 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
+    ("admission", admission::measure),
     ("audit", audit::measure),
     ("lanes", |_| {
         lanes::measure();
