@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use serde_json::Value;
 
 use crate::cache::{Cache, Limits};
 use crate::configuration::ClusterTable;
+use crate::small_file;
 use crate::workload::PullAccount;
 
 /// Reads secrets from the API server of the cluster.
@@ -59,7 +59,7 @@ impl Cluster {
             None => server_of_pod().ok_or(ClusterError::NoPod)?,
         };
         let authority = file(&table.ca_file, "ca.crt");
-        let text = fs::read(&authority)
+        let text = small_file::read(&authority, MAX_FILE_BYTES)
             .map_err(|source| ClusterError::Read { path: authority.clone(), source })?;
         let unusable = |reason: String| ClusterError::Tls { path: authority.clone(), reason };
         let mut roots = rustls::RootCertStore::empty();
@@ -177,8 +177,9 @@ impl Cluster {
 
     async fn read(&self, path: &str) -> Result<Vec<u8>, String> {
         // It is renewed every hour.
-        let token = fs::read_to_string(&self.token_file)
+        let token = small_file::read(&self.token_file, MAX_FILE_BYTES)
             .map_err(|error| format!("{}: {error}", self.token_file.display()))?;
+        let token = String::from_utf8_lossy(&token);
         let request = self.client.get(format!("{}{path}", self.server)).bearer_auth(token.trim());
         let mut response = request.send().await.map_err(|error| error.to_string())?;
         if response.status() != StatusCode::OK {
@@ -285,6 +286,9 @@ const MAX_SECRETS: usize = 16;
 
 /// Secrets have 1 MiB at most.
 const MAX_OBJECT_BYTES: usize = 2 << 20;
+
+/// The longest token or bundle of authorities that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 const LIMITS: Limits = Limits { entries: 1000, bytes: 8 << 20 };
 const ENTRY_BYTES: usize = 500;

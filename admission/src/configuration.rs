@@ -289,14 +289,6 @@ pub enum ConfigurationError {
     /// Certificates of authorities cannot be used.
     #[error(transparent)]
     Tls(#[from] osguard_registry::tls::TlsError),
-    /// The file is too long.
-    #[error("{} is longer than {limit_bytes} bytes", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The most that is read.
-        limit_bytes: u64,
-    },
     /// The trust configuration cannot be used.
     #[error(transparent)]
     Trust(#[from] osguard_policy::trust::TrustError),

@@ -15,6 +15,7 @@
 //! `osguard verify` judges with the same [`judgement`].
 
 pub mod cache;
+mod causes;
 pub mod certificates;
 pub mod cluster;
 pub mod configuration;
@@ -29,5 +30,6 @@ pub mod policy;
 pub mod review;
 pub mod server;
 pub mod single_flight;
+mod small_file;
 pub mod verdict;
 pub mod workload;

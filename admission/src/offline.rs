@@ -13,6 +13,7 @@ use crate::decision::{Consequence, Finding, decide};
 use crate::lookup::MAX_THREADS;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
+use crate::verdict::Effect;
 use crate::workload::Workload;
 
 /// Decides about manifests.
@@ -35,6 +36,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Tells whether nobody knows at the moment.
+    pub fn is_unavailable(&self) -> bool {
+        let reason = self.finding.verdict.as_ref().map(|verdict| verdict.reason);
+        reason.is_some_and(|reason| reason.effect() == Effect::Unavailable)
+    }
+
     /// Tells whether the object would be refused for this.
     pub fn is_refused(&self) -> bool {
         self.finding.consequence == Consequence::Refused && self.mode == Mode::Enforce

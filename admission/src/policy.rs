@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +21,7 @@ use crate::configuration::{
     CacheTable, Configuration, ConfigurationError, DemandsTable, Mode, NamespacePattern,
     Unavailable, UnknownKinds,
 };
+use crate::small_file;
 
 /// Is a configuration with everything that it names.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl Policy {
     pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
         let text = read_text(path)?;
         let configuration = Configuration::parse(&text, path)?;
-        let directory = path.parent().unwrap_or(Path::new(""));
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
         Self::of(&configuration, path, directory)
     }
 
@@ -289,16 +288,9 @@ pub fn patience() -> Patience {
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigurationError> {
-    let failed = |source| ConfigurationError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    match read as u64 > MAX_FILE_BYTES {
-        true => {
-            Err(ConfigurationError::TooLong { path: path.to_owned(), limit_bytes: MAX_FILE_BYTES })
-        }
-        false => Ok(text),
-    }
+    small_file::read(path, MAX_FILE_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
+        .map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })
 }
 
 /// What the rule is called that applies where no other does.

@@ -1,13 +1,12 @@
 //! A certificate and its key in files that somebody renews.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{CertificateError, Current};
+use crate::small_file;
 
 /// Names the files, and knows what was in them.
 ///
@@ -83,16 +82,8 @@ impl std::fmt::Debug for CertificateFiles {
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let failed = |source| CertificateError::Read { path: path.to_owned(), source };
-    let mut contents = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    match file.take(MAX_FILE_BYTES + 1).read_to_end(&mut contents).map_err(failed)? as u64 {
-        0..=MAX_FILE_BYTES => Ok(contents),
-        _ => Err(CertificateError::Unusable {
-            origin: path.display().to_string(),
-            reason: format!("it is longer than {MAX_FILE_BYTES} bytes"),
-        }),
-    }
+    small_file::read(path, MAX_FILE_BYTES)
+        .map_err(|source| CertificateError::Read { path: path.to_owned(), source })
 }
 
 /// A chain has about 5 KiB.

@@ -16,6 +16,7 @@ use osguard_registry::root_hash_cache::RootHashCache;
 
 use self::gate::{Closed, Gates};
 use self::repositories::Repositories;
+use crate::causes::with_causes;
 use crate::cluster::PullCredentials;
 use crate::metrics::{Call, Metrics};
 use crate::policy::{Demands, Registries};
@@ -158,10 +159,7 @@ impl Lookup {
 
 /// Says what follows from an error. A look-up that failed is never "not signed".
 fn reason(error: &ConversionError) -> Reason {
-    let error = match error {
-        ConversionError::Place(error) => error,
-        _ => return Reason::Unreadable,
-    };
+    let ConversionError::Place(error) = error else { return Reason::Unreadable };
     if let Error::Registry(error) = error {
         return match &**error {
             RegistryError::TooManyRequests { .. } => Reason::Throttled,
@@ -191,19 +189,6 @@ fn retry_after(error: &ConversionError) -> Option<Duration> {
         ConversionError::Place(Error::Registry(error)) => error.retry_after(),
         _ => None,
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// How many threads wait for registries at most; each has up to 20 MiB in its hands in the worst

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::routes::Shared;
+use crate::causes::with_causes;
 use crate::certificates::ServingCertificate;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
@@ -46,7 +47,7 @@ fn refresh_certificate(shared: &Shared) -> Option<String> {
         }
         Err(error) => {
             shared.metrics.reloaded("certificate", false);
-            Some(with_cause(&error))
+            Some(with_causes(&error))
         }
     }
 }
@@ -62,15 +63,8 @@ fn refresh_policy(shared: &Shared, configuration: &std::path::Path) -> Option<St
         }
         Err(error) => {
             shared.metrics.reloaded("policy", false);
-            Some(with_cause(&error))
+            Some(with_causes(&error))
         }
-    }
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }
 

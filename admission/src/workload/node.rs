@@ -27,11 +27,11 @@ pub(super) trait Located: Sized {
 
 /// Is a node of a YAML document.
 #[derive(Debug)]
-pub(super) struct InText(Spanned<Node<InText>>);
+pub(super) struct InText(Spanned<Node<Self>>);
 
 /// Is a node of a request, whose lines nobody sees.
 #[derive(Debug)]
-pub(super) struct InMemory(Node<InMemory>);
+pub(super) struct InMemory(Node<Self>);
 
 impl Located for InText {
     fn node(&self) -> &Node<Self> {

@@ -150,6 +150,11 @@ fn what_cannot_be_read_or_looked_up_is_not_let_in() {
     let ran = check("web.yaml");
     assert!(ran.code == 13 && ran.stdout.contains("does not let osguard in"), "{ran}");
     assert!(!ran.stdout.contains("not signed"), "{ran}");
+    scene.0.clear_faults();
+    let _ = scene.0.fault(Fault::new().always().answer(Answer::status(503)));
+    let ran = check("web.yaml");
+    assert!(ran.code == 4 && ran.stdout.contains("the registry failed"), "{ran}");
+    assert!(!ran.stdout.contains("not signed"), "{ran}");
 }
 
 /// The flags in the Deployment are ones that there are.

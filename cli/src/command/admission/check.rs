@@ -18,7 +18,7 @@ use crate::printable::Printable;
 ///
 /// Looks at pods and at everything that makes pods: their containers, initial ones, sidecars and ephemeral ones, and
 /// their image volumes. The answer is the one of `osguard admission serve`: exit code 13 if something would be
-/// refused.
+/// refused, 4 if that is for the registry's sake alone.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(crate) struct Arguments {
@@ -30,14 +30,20 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let evaluated = arguments.evaluation.evaluate(output)?;
     let report = CheckReport::of(&evaluated);
     output.report(&report)?;
-    match report.refused {
-        0 => Ok(ExitStatus::Done),
-        count => {
-            let noun = if count == 1 { "image" } else { "images" };
-            Err(Failure::new(ExitStatus::Refused, format!("{count} {noun} would be refused"))
-                .hint("`osguard verify IMAGE` tells more of an image."))
-        }
+    let noun = if report.refused == 1 { "image" } else { "images" };
+    let refused = evaluated.iter().flat_map(|evaluated| &evaluated.checked);
+    let mut refused = refused.filter(|checked| checked.is_refused()).peekable();
+    if refused.peek().is_none() {
+        return Ok(ExitStatus::Done);
     }
+    // Where nothing is wrong but the registry, running it again may help.
+    let count = report.refused;
+    Err(match refused.all(Checked::is_unavailable) {
+        true => Failure::new(ExitStatus::Registry, format!("{count} {noun} cannot be judged now"))
+            .hint("Run it again when the registry answers."),
+        false => Failure::new(ExitStatus::Refused, format!("{count} {noun} would be refused"))
+            .hint("`osguard verify IMAGE` tells more of an image."),
+    })
 }
 
 #[derive(Serialize)]
