@@ -7,3 +7,30 @@
 pub mod types {
     tonic::include_proto!("containerd.types");
 }
+
+/// The services.
+pub mod services {
+    /// Where containerd keeps blobs; only what reads them.
+    pub mod content {
+        /// The only version.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.content.v1");
+        }
+    }
+
+    /// Unpacking layers.
+    pub mod diff {
+        /// The only version.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.diff.v1");
+        }
+    }
+
+    /// The file systems of containers and the layers below them.
+    pub mod snapshots {
+        /// The only version.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.snapshots.v1");
+        }
+    }
+}
