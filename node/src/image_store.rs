@@ -23,6 +23,11 @@ impl ImageStore {
         Self { layers: root.join("layers") }
     }
 
+    /// Returns the directory of the images.
+    pub fn directory(&self) -> &Path {
+        &self.layers
+    }
+
     /// Returns where the image of a layer is or will be.
     pub fn path(&self, layer: &Digest, profile: &str) -> PathBuf {
         self.layers.join(format!("{}-{profile}.erofs", layer.hex()))
@@ -122,6 +127,21 @@ impl PartialImage {
         &self.layers
     }
 
+    /// As [`commit`](Self::commit), for an image whose layer was not known when it was begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_as(
+        mut self,
+        store: &ImageStore,
+        layer: &Digest,
+        profile: &str,
+    ) -> Result<PathBuf, StoreError> {
+        self.path = store.path(layer, profile);
+        self.commit()
+    }
+
     /// Writes the image out to the disk and gives it its name.
     ///
     /// # Errors
@@ -131,6 +151,8 @@ impl PartialImage {
         self.file
             .sync_all()
             .and_then(|()| std::fs::rename(&self.beside, &self.path))
+            // The name as well outlives a crash of the machine.
+            .and_then(|()| File::open(&self.layers)?.sync_all())
             .map_err(|source| StoreError { path: self.path.clone(), source })?;
         self.committed = true;
         Ok(self.path.clone())

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libverity::digest::RootHash;
-use libverity::layer::Mode;
+use libverity::layer::{Mode, Profile};
 use libverity::verity::{
-    Algorithm, Device, HashType, KeyDescription, KeyDescriptionError, Parameters, TableOptions,
-    VerityTable,
+    Algorithm, Device, Geometry, GeometryError, HashArea, HashType, Header, KeyDescription,
+    KeyDescriptionError, Parameters, TableOptions, VerityTable,
 };
 
 use crate::dm::{DeviceMapper, DmError, SignatureRefusal, VerityDevice};
@@ -45,6 +45,33 @@ pub struct LayerImage {
 }
 
 impl LayerImage {
+    /// Describes the image at `image` that was made by `profile`, whose hash area starts `hash_offset_bytes` after its start.
+    ///
+    /// # Errors
+    ///
+    /// Fails where no image can be of this size.
+    pub fn of_profile(
+        image: PathBuf,
+        profile: Profile,
+        root_hash: RootHash,
+        hash_offset_bytes: u64,
+        signatures: Vec<Vec<u8>>,
+    ) -> Result<Self, GeometryError> {
+        let parameters = profile.verity_parameters();
+        let block_bytes = u64::from(parameters.data_block_size.bytes());
+        let data_blocks = hash_offset_bytes / block_bytes;
+        let geometry = Geometry::new(&parameters, data_blocks)?;
+        Ok(Self {
+            image,
+            root_hash,
+            signatures,
+            data_blocks,
+            hash_start_block: HashArea::appended(&geometry, Header::Superblock).hash_start_block(),
+            mode: profile.mode(),
+            parameters,
+        })
+    }
+
     /// Returns the name of the device and of the mount of this layer.
     pub fn name(&self) -> LayerName {
         LayerName { root_hash: self.root_hash.clone(), signed: self.is_signed() }

@@ -23,6 +23,7 @@ pub mod audit_join;
 pub mod audit_source;
 pub mod audit_watch;
 pub mod boot_policy;
+pub mod containerd;
 pub mod deploy;
 pub mod device_number;
 pub mod dm;

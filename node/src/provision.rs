@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libverity::digest::{Digest, RootHash};
 use libverity::layer::{ImageFile, LayerError, LayerFile, Profile, SideFile};
-use libverity::verity::{Geometry, GeometryError, HashArea, Header};
+use libverity::verity::GeometryError;
 use osguard_registry::ahead::ahead;
 use osguard_registry::artifact::LayerSignature;
 use osguard_registry::conversion::{ConversionError, Watch, convert_layer};
@@ -67,20 +67,10 @@ impl StoredLayer {
         profile: Profile,
         signatures: Vec<Vec<u8>>,
     ) -> Result<LayerImage, ProvisionError> {
-        let parameters = profile.verity_parameters();
-        let block_bytes = u64::from(parameters.data_block_size.bytes());
-        let data_blocks = self.side_file.hash_offset_bytes / block_bytes;
-        let geometry = Geometry::new(&parameters, data_blocks)
-            .map_err(|source| ProvisionError::Shape { path: self.path.clone(), source })?;
-        Ok(LayerImage {
-            image: self.path,
-            root_hash: self.side_file.root_hash,
-            signatures,
-            data_blocks,
-            hash_start_block: HashArea::appended(&geometry, Header::Superblock).hash_start_block(),
-            mode: profile.mode(),
-            parameters,
-        })
+        let SideFile { root_hash, hash_offset_bytes } = self.side_file;
+        let path = self.path.clone();
+        LayerImage::of_profile(self.path, profile, root_hash, hash_offset_bytes, signatures)
+            .map_err(|source| ProvisionError::Shape { path, source })
     }
 }
 

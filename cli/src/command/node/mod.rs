@@ -4,6 +4,8 @@ mod doctor;
 mod failure;
 mod list;
 mod mount;
+mod run;
+mod signatures;
 mod unmount;
 
 use std::path::PathBuf;
@@ -20,6 +22,9 @@ pub(crate) enum Command {
     Doctor(doctor::Arguments),
     List(list::Arguments),
     Mount(Box<mount::Arguments>),
+    Run(run::Arguments),
+    #[command(subcommand)]
+    Signatures(signatures::Command),
     Unmount(unmount::Arguments),
 }
 
@@ -29,6 +34,8 @@ impl Command {
             Self::Doctor(arguments) => doctor::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Mount(arguments) => mount::run(arguments, output),
+            Self::Run(arguments) => run::run(arguments, output),
+            Self::Signatures(command) => command.run(output),
             Self::Unmount(arguments) => unmount::run(arguments, output),
         }
     }
