@@ -1,0 +1,131 @@
+//! A content store as containerd has it, with blobs that come as they are told to.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use osguard_containerd_api::services::content::v1::content_server::{
+    Content as Service, ContentServer,
+};
+use osguard_containerd_api::services::content::v1::{
+    Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse, ReadContentRequest,
+    ReadContentResponse,
+};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// Is the store; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Content(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By namespace and digest.
+    blobs: Mutex<HashMap<(String, String), Blob>>,
+    reads: AtomicUsize,
+    /// How many bytes of a blob are handed out before it stands still, if that is wanted.
+    stop_after: Mutex<Option<usize>>,
+}
+
+#[derive(Clone, Debug)]
+struct Blob {
+    bytes: Vec<u8>,
+    labels: HashMap<String, String>,
+}
+
+impl Content {
+    /// Serves the store at a socket, as long as the runtime lives.
+    pub(crate) fn serve(&self, socket: &Path) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let server = Server::builder().add_service(ContentServer::new(self.clone()));
+        tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    }
+
+    /// Puts a blob into a namespace, under that digest whatever it is.
+    pub(crate) fn put(&self, namespace: &str, digest: &str, bytes: &[u8], repositories: &[&str]) {
+        let labels = repositories.iter().map(|repository| {
+            let (host, name) = repository.split_once('/').unwrap();
+            (format!("containerd.io/distribution.source.{host}"), name.to_owned())
+        });
+        let blob = Blob { bytes: bytes.to_vec(), labels: labels.collect() };
+        self.0.blobs.lock().unwrap().insert((namespace.to_owned(), digest.to_owned()), blob);
+    }
+
+    /// Counts how often a blob was read.
+    pub(crate) fn reads(&self) -> usize {
+        self.0.reads.load(Ordering::SeqCst)
+    }
+
+    /// Lets every blob stand still after so many bytes from now on, or lets them come again.
+    pub(crate) fn stop_after(&self, bytes: Option<usize>) {
+        *self.0.stop_after.lock().unwrap() = bytes;
+    }
+
+    fn find<T>(&self, request: &Request<T>, digest: &str) -> Result<Blob, Status> {
+        let namespace = request.metadata().get("containerd-namespace");
+        let namespace = namespace.ok_or_else(|| {
+            Status::failed_precondition("namespace is required: failed precondition")
+        })?;
+        let key = (namespace.to_str().unwrap().to_owned(), digest.to_owned());
+        let blobs = self.0.blobs.lock().unwrap();
+        blobs
+            .get(&key)
+            .cloned()
+            .ok_or_else(|| Status::not_found(format!("content {digest}: not found")))
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Content {
+    async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        let digest = request.get_ref().digest.clone();
+        let blob = self.find(&request, &digest)?;
+        let size = blob.bytes.len() as i64;
+        let info = Info { digest, size, labels: blob.labels, ..Info::default() };
+        Ok(Response::new(InfoResponse { info: Some(info) }))
+    }
+
+    type ListStream = ReceiverStream<Result<ListContentResponse, Status>>;
+
+    async fn list(
+        &self,
+        _: Request<ListContentRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
+        let (_, receiver) = mpsc::channel(1);
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type ReadStream = ReceiverStream<Result<ReadContentResponse, Status>>;
+
+    async fn read(
+        &self,
+        request: Request<ReadContentRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let digest = request.get_ref().digest.clone();
+        let blob = self.find(&request, &digest)?;
+        self.0.reads.fetch_add(1, Ordering::SeqCst);
+        let stop_after = *self.0.stop_after.lock().unwrap();
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let length = stop_after.map_or(blob.bytes.len(), |bytes| bytes.min(blob.bytes.len()));
+            for (index, piece) in blob.bytes[..length].chunks(PIECE_BYTES).enumerate() {
+                let offset = (index * PIECE_BYTES) as i64;
+                let response = ReadContentResponse { offset, data: piece.to_vec() };
+                if sender.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+            if stop_after.is_some() {
+                sender.closed().await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Small, so that small blobs come in several pieces.
+const PIECE_BYTES: usize = 1000;
