@@ -17,6 +17,7 @@ mod keys;
 mod kills;
 mod layers;
 mod limits;
+mod node_signatures;
 mod nodes;
 mod plugins;
 mod policies;

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::collector::Collector;
-use super::config::Config;
+use super::config::{Config, StatusAddress};
 use super::content::Content;
 use super::diff::Differ;
 use super::health::StatusListener;
@@ -109,6 +109,13 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
         snapshots: Arc::clone(&snapshots),
         check_at_unpack: config.signatures.check_at_unpack,
     };
+    let status_socket = match &config.status {
+        Some(StatusAddress::Unix(path)) => path.parent(),
+        _ => None,
+    };
+    for directory in config.socket.parent().into_iter().chain(status_socket) {
+        make_directory(directory)?;
+    }
     if let Some(address) = &config.status {
         let listener = StatusListener::bind(address)
             .map_err(|source| DaemonError::Listen { address: format!("{address:?}"), source })?;
@@ -121,9 +128,6 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     }
     let listen =
         |source| DaemonError::Listen { address: config.socket.display().to_string(), source };
-    if let Some(directory) = config.socket.parent() {
-        make_directory(directory)?;
-    }
     let listener = bind_socket(&config.socket).map_err(listen)?;
     fs::set_permissions(&config.socket, fs::Permissions::from_mode(0o600)).map_err(listen)?;
     let system = |source| DaemonError::System { source };

@@ -14,7 +14,7 @@ use super::layers::Slot;
 use super::store::{Content, Store, StoreError};
 use super::unpack::is_there;
 use crate::image_store::ImageStore;
-use crate::mount::{MountError, unmount};
+use crate::mount::unmount;
 use crate::mount_table::{MountTable, MountTableError};
 
 /// Is what is to be looked through.
@@ -126,7 +126,7 @@ fn remove_mounts(mounts: &Path, numbers: &HashSet<u32>) -> Result<usize, Reconci
 
 fn remove_mount(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     while MountTable::read()?.at(path).is_some_and(|mount| mount.file_system == "erofs") {
-        unmount(path).map_err(|error: MountError| Box::new(error))?;
+        unmount(path)?;
     }
     fs::remove_dir(path)?;
     Ok(())
