@@ -48,12 +48,13 @@ impl VerityTable {
             &self.parameters;
         write!(
             formatter,
-            "{} {} {} {data_block_size} {hash_block_size} {} {} {algorithm} {} {salt}",
+            "{} {} {} {data_block_size} {hash_block_size} {} {} {} {} {salt}",
             hash_type.number(),
             self.data_device,
             self.hash_device,
             self.data_blocks,
             self.hash_start_block,
+            algorithm.kernel_name(),
             self.root_hash,
         )?;
         if options.is_empty() {

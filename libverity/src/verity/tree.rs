@@ -197,10 +197,10 @@ impl From<ReadFailure> for DataError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sha2::digest::DynDigest;
-    use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::verity::block_hasher::one_by_one;
     use crate::verity::{Algorithm, BlockSize, HashType, LeafDigests, ReplaceError, Salt};
 
     fn parameters(
@@ -235,14 +235,8 @@ mod tests {
     fn reference(parameters: &Parameters, data: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let Parameters { hash_type, algorithm, data_block_size, hash_block_size, salt } =
             parameters;
-        let block_digests = |bytes: &[u8], block_bytes: usize| -> Vec<Box<[u8]>> {
+        let block_digests = |bytes: &[u8], block_bytes: usize| -> Vec<Vec<u8>> {
             let digest = |block: &[u8]| {
-                let mut hash: Box<dyn DynDigest> = match algorithm {
-                    Algorithm::Sha224 => Box::new(Sha224::new()),
-                    Algorithm::Sha256 => Box::new(Sha256::new()),
-                    Algorithm::Sha384 => Box::new(Sha384::new()),
-                    Algorithm::Sha512 => Box::new(Sha512::new()),
-                };
                 let mut message = block.to_vec();
                 message.resize(block_bytes, 0);
                 match hash_type {
@@ -251,8 +245,9 @@ mod tests {
                         message.splice(..0, salt.as_bytes().to_vec()).for_each(drop)
                     }
                 }
-                hash.update(&message);
-                hash.finalize()
+                let mut digest = vec![0; algorithm.digest_bytes()];
+                one_by_one(*algorithm, &[], message.len(), &[]).hash_blocks(&message, &mut digest);
+                digest
             };
             bytes.chunks(block_bytes).map(digest).collect()
         };
