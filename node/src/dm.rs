@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use devicemapper::{DM, DevId, DmError as CrateError, DmFlags, DmName, DmOptions, DmUuid, errors};
-use libverity::verity::VerityTable;
+use libverity::verity::{VerityTable, WeakenedTable};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 
@@ -82,20 +82,39 @@ impl DeviceMapper {
         uuid: &str,
         table: &VerityTable,
     ) -> Result<VerityDevice, DmError> {
-        let id = DmName::new(name).map_err(|error| request("name", name, error))?;
-        let uuid = DmUuid::new(uuid).map_err(|error| request("name", name, error))?;
-        let created = self.control.device_create(id, Some(uuid), DmOptions::default());
-        let created = created.map_err(|error| match errno(&error) {
-            Some(Errno::BUSY) => DmError::Exists { name: name.to_owned() },
-            _ => request("create", name, error),
-        })?;
-        let number = DeviceNumber { major: created.device().major, minor: created.device().minor };
+        let number = self.create(name, uuid)?;
         let started = self.start(name, number, table);
         if started.is_err() {
             // The first error is the one to report; a leftover is found again by its name.
             let _ = self.remove(name);
         }
         started
+    }
+
+    /// Makes the device `name` with `table`, read-only, to stay until it is removed, and returns its number.
+    ///
+    /// `table` must be loaded by the thread that holds the key which the table names. udev is told of the device as of any
+    /// other, and makes its links where it runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_verity`](Self::create_verity).
+    pub fn create_lasting_verity(
+        &self,
+        name: &str,
+        uuid: &str,
+        table: &WeakenedTable,
+    ) -> Result<DeviceNumber, DmError> {
+        let number = self.create(name, uuid)?;
+        let started = self.load(name, &table.table, table.to_string()).and_then(|()| {
+            self.send(Request::Resume, name, 0, FROM_PRIMARY_SOURCE)
+                .map_err(|errno| refused_request("resume", name, errno))
+        });
+        if started.is_err() {
+            // The first error is the one to report.
+            let _ = self.remove(name);
+        }
+        started.map(|()| number)
     }
 
     /// Opens the existing device `name` after checking that it is what `table` says, on whatever loop device; `None` where
@@ -164,14 +183,58 @@ impl DeviceMapper {
     ///
     /// Fails without root.
     pub fn remove(&self, name: &str) -> Result<bool, DmError> {
-        match self.send(Request::Remove, name, DEFERRED_REMOVE) {
+        self.send_remove(name, DEFERRED_REMOVE)
+    }
+
+    /// Removes the device `name` at once; returns whether there was such a device.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`DmError::Busy`] while it is used, and without root.
+    pub fn remove_now(&self, name: &str) -> Result<bool, DmError> {
+        match self.send_remove(name, 0) {
+            Err(DmError::Request { source, .. })
+                if source.kind() == io::ErrorKind::ResourceBusy =>
+            {
+                Err(DmError::Busy { name: name.to_owned() })
+            }
+            other => other,
+        }
+    }
+
+    /// Takes back that the device `name` is removed with its last user.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is no such device, and without root.
+    pub fn keep(&self, name: &str) -> Result<(), DmError> {
+        let id = DmName::new(name).map_err(|error| request("name", name, error))?;
+        self.control
+            .target_msg(&DevId::Name(id), None, "@cancel_deferred_remove")
+            .map(drop)
+            .map_err(|error| request("keep", name, error))
+    }
+
+    /// Tells how often the device `name` is open, by mounts, programs and devices above it; `None` where there is no such
+    /// device.
+    ///
+    /// # Errors
+    ///
+    /// Fails without root.
+    pub fn open_count(&self, name: &str) -> Result<Option<u32>, DmError> {
+        let id = DmName::new(name).map_err(|error| request("name", name, error))?;
+        match self.control.device_info(&DevId::Name(id)) {
+            Ok(device) => Ok(Some(device.open_count().unsigned_abs())),
+            Err(error) if errno(&error) == Some(Errno::NXIO) => Ok(None),
+            Err(error) => Err(request("look up", name, error)),
+        }
+    }
+
+    fn send_remove(&self, name: &str, flags: u32) -> Result<bool, DmError> {
+        match self.send(Request::Remove, name, flags, LEAVE_ALONE) {
             Ok(()) => Ok(true),
             Err(Errno::NXIO) => Ok(false),
-            Err(errno) => Err(DmError::Request {
-                request: "remove",
-                name: name.to_owned(),
-                source: errno.into(),
-            }),
+            Err(errno) => Err(refused_request("remove", name, errno)),
         }
     }
 
@@ -193,6 +256,17 @@ impl DeviceMapper {
         Ok(true)
     }
 
+    fn create(&self, name: &str, uuid: &str) -> Result<DeviceNumber, DmError> {
+        let id = DmName::new(name).map_err(|error| request("name", name, error))?;
+        let uuid = DmUuid::new(uuid).map_err(|error| request("name", name, error))?;
+        let created = self.control.device_create(id, Some(uuid), DmOptions::default());
+        let created = created.map_err(|error| match errno(&error) {
+            Some(Errno::BUSY) => DmError::Exists { name: name.to_owned() },
+            _ => request("create", name, error),
+        })?;
+        Ok(DeviceNumber { major: created.device().major, minor: created.device().minor })
+    }
+
     /// Loads the table into the new device, opens it, has it removed with its last user, and lets it run.
     fn start(
         &self,
@@ -200,9 +274,20 @@ impl DeviceMapper {
         number: DeviceNumber,
         table: &VerityTable,
     ) -> Result<VerityDevice, DmError> {
+        self.load(name, table, table.to_string())?;
+        self.send(Request::Resume, name, 0, LEAVE_ALONE)
+            .map_err(|errno| refused_request("resume", name, errno))?;
+        let node = open_node(number)?;
+        self.remove(name)?;
+        self.check_table(name, table)?;
+        Ok(VerityDevice { name: name.to_owned(), number, node })
+    }
+
+    /// Loads the parameters that stand for `table` into a device, read-only.
+    fn load(&self, name: &str, table: &VerityTable, parameters: String) -> Result<(), DmError> {
         let id = DmName::new(name).map_err(|error| request("name", name, error))?;
         let options = DmOptions::default().set_flags(DmFlags::DM_READONLY);
-        let target = (0, table.length_sectors(), "verity".to_owned(), table.to_string());
+        let target = (0, table.length_sectors(), "verity".to_owned(), parameters);
         let mut log = KernelLog::from_here();
         if let Err(error) = self.control.table_load(&DevId::Name(id), &[target], options) {
             let errno = errno(&error).unwrap_or(Errno::IO);
@@ -213,15 +298,7 @@ impl DeviceMapper {
             let messages = log.messages("device-mapper: ");
             return Err(refused_table(name, table, errno, messages));
         }
-        self.send(Request::Resume, name, 0).map_err(|errno| DmError::Request {
-            request: "resume",
-            name: name.to_owned(),
-            source: errno.into(),
-        })?;
-        let node = open_node(number)?;
-        self.remove(name)?;
-        self.check_table(name, table)?;
-        Ok(VerityDevice { name: name.to_owned(), number, node })
+        Ok(())
     }
 
     fn check_table(&self, name: &str, expected: &VerityTable) -> Result<(), DmError> {
@@ -230,10 +307,10 @@ impl DeviceMapper {
             .map_err(|source| DmError::Table { name: name.to_owned(), source })
     }
 
-    /// Sends a request that takes a name and flags and makes udev's rules leave the device alone.
+    /// Sends a request that takes a name and flags, and others that udev's rules look at.
     #[expect(unsafe_code, reason = "ioctl")]
-    fn send(&self, request: Request, name: &str, flags: u32) -> Result<(), Errno> {
-        let mut header = Header::new(name, flags).ok_or(Errno::INVAL)?;
+    fn send(&self, request: Request, name: &str, flags: u32, udev_flags: u32) -> Result<(), Errno> {
+        let mut header = Header::new(name, flags, udev_flags).ok_or(Errno::INVAL)?;
         let control = self.control.file().as_fd();
         // SAFETY: both requests read and write one `struct dm_ioctl`, whose layout and size `Header` has and which says
         // by `data_size_bytes` that nothing follows it.
@@ -310,6 +387,12 @@ pub struct TargetVersion {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DmError {
+    /// The device is used, and cannot be removed.
+    #[error("the device {name} is still in use")]
+    Busy {
+        /// The name of the device.
+        name: String,
+    },
     /// The name is taken.
     #[error("there is a device-mapper device {name} already")]
     Exists {
@@ -443,6 +526,10 @@ fn refused_table(
     }
 }
 
+fn refused_request(request: &'static str, name: &str, errno: Errno) -> DmError {
+    DmError::Request { request, name: name.to_owned(), source: errno.into() }
+}
+
 fn request(request: &'static str, name: &str, error: CrateError) -> DmError {
     let source = match errno(&error) {
         Some(errno) => errno.into(),
@@ -522,7 +609,7 @@ struct Header {
 }
 
 impl Header {
-    fn new(name: &str, flags: u32) -> Option<Self> {
+    fn new(name: &str, flags: u32, udev_flags: u32) -> Option<Self> {
         let mut field = [0; 128];
         field[..127].get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some(Self {
@@ -532,7 +619,7 @@ impl Header {
             target_count: 0,
             open_count: 0,
             flags,
-            event_number: LEAVE_ALONE,
+            event_number: udev_flags,
             padding: 0,
             device: 0,
             name: field,
@@ -549,6 +636,8 @@ const DEFERRED_REMOVE: u32 = 1 << 17;
 /// Tells udev's rules not to look into the device: disable subsystem, disk and other rules, in the upper half of the
 /// event number (libdevmapper.h, `DM_UDEV_DISABLE_*`). No cookie is in the lower half, so nobody answers.
 const LEAVE_ALONE: u32 = (0x0002 | 0x0004 | 0x0008) << 16;
+/// Tells them that this is the change after which the device can be used (`DM_UDEV_PRIMARY_SOURCE_FLAG`).
+const FROM_PRIMARY_SOURCE: u32 = 0x0040 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -559,8 +648,8 @@ mod tests {
         assert_eq!(size_of::<Header>(), 312);
         assert_eq!(std::mem::offset_of!(Header, name), 48);
         assert_eq!(std::mem::offset_of!(Header, data), 305);
-        assert!(Header::new(&"n".repeat(127), 0).is_some());
-        assert!(Header::new(&"n".repeat(128), 0).is_none());
+        assert!(Header::new(&"n".repeat(127), 0, LEAVE_ALONE).is_some());
+        assert!(Header::new(&"n".repeat(128), 0, LEAVE_ALONE).is_none());
     }
 
     #[test]

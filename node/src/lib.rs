@@ -55,4 +55,6 @@ pub mod table_check;
 pub mod trial;
 pub mod trial_guard;
 mod unit_programs;
+pub mod verity_device;
+pub mod verity_status;
 pub mod verity_volume;

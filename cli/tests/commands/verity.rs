@@ -112,7 +112,7 @@ fn every_change_is_found() {
     data block 299 (at byte 1224704) is corrupted: its digest is c287f373822a838038b70ca5150ba2252b78dd57fa978f9decd700be697cc8dd, not 046ab9fe6e2e4f9fd424edba5a77ae52bd21cf16babd4e670a785f37c74fb200
     --- standard error ---
     Error: verification of data failed: 2 blocks are not what the root hash says
-    --- exit code 1 ---
+    --- exit code 2 ---
     ");
     environment.write("data", &contents());
     let mut tree = environment.read("hash");
@@ -124,7 +124,7 @@ fn every_change_is_found() {
     hash block 2 of level 0 (at byte 12288) is corrupted: its digest is a2ca322f3aed5cb1fe022a566d97a42e6982e7385d53ac3a4c96e086c86309ba, not 76812ee56fc68db397dbbb163661754ab8760125ec78c7145cc11f403e05467a
     --- standard error ---
     Error: verification of data failed: 2 blocks are not what the root hash says
-    --- exit code 1 ---
+    --- exit code 2 ---
     ");
     assert_snapshot!(verify(&environment, [ROOT_HASH, "--output", "json"]), @r#"
     {
@@ -156,9 +156,9 @@ fn every_change_is_found() {
       "schema": "osguard.failure.v1",
       "error": "verification of data failed: 2 blocks are not what the root hash says",
       "hints": [],
-      "exit_code": 1
+      "exit_code": 2
     }
-    --- exit code 1 ---
+    --- exit code 2 ---
     "#);
 }
 
@@ -311,12 +311,94 @@ fn what_is_no_device_is_named() {
     assert_snapshot!(environment.refused(blocks), @"
     --- standard error ---
     Error: device data cannot be used: it has 300 blocks, fewer than --data-blocks says
-    --- exit code 4 ---
+    --- exit code 1 ---
     ");
     let size = ["verity", "format", "data", "new", "--data-block-size", "1000"];
     assert_snapshot!(environment.refused(size), @"
     --- standard error ---
     Error: a block cannot have 1000 bytes, but a power of two from 512 to 524288
+    --- exit code 1 ---
+    ");
+}
+
+/// A data block of 4096 bytes that the content of a file begins in, and one with inodes.
+#[test]
+fn corrupt_blocks_of_an_erofs_image_are_named_by_their_files() {
+    let environment = Environment::new();
+    std::fs::create_dir_all(environment.path("tree/bin")).unwrap();
+    environment.write("tree/bin/program", &contents()[..20_000]);
+    environment.write("tree/bin/other", &[7; 9000]);
+    let build = ["layer", "build", "tree", "image", "--output", "json"];
+    let facts = environment.run(build).json();
+    let root_hash = facts["root_hash"].as_str().unwrap();
+    let hash_offset = facts["image_size_bytes"].as_u64().unwrap().to_string();
+    let mut image = environment.read("image");
+    let needle = &contents()[8192..8192 + 64];
+    let place = image.windows(64).position(|window| window == needle).unwrap();
+    image[place] ^= 1;
+    environment.write("image", &image);
+    let verify = ["verity", "verify", "image", "image", root_hash, "--hash-offset", &hash_offset];
+    let ran = environment.run(verify);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stdout.contains("; it has byte 8192 of /bin/program\n"), "{ran}");
+    let ran = environment.run(verify.iter().chain(&["--output", "json"]));
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let block = &report["faulty_blocks"][0];
+    assert_eq!(block["file"]["path"], "/bin/program");
+    assert_eq!(block["file"]["offset_bytes"], 8192);
+}
+
+/// What veritysetup finds repairable is repaired, and what neither can bring back is told.
+#[test]
+fn corrupt_blocks_are_repaired() {
+    let environment = Environment::new();
+    environment.write("data", &contents());
+    let parity = ["--fec-device", "parity", "--fec-roots", "4"];
+    assert_snapshot!(environment.run(FORMAT.iter().chain(&parity)), @"
+    VERITY header information for hash
+    UUID:            	01234567-89ab-4def-8123-456789abcdef
+    Hash type:       	1
+    Data blocks:     	300
+    Data block size: 	4096
+    Hash blocks:     	4
+    Hash block size: 	4096
+    Hash algorithm:  	sha256
+    FEC RS roots:   	4
+    FEC blocks:     	8
+    Salt:            	00112233445566778899aabbccddeeff
+    Root hash:      	eb1cdffff2737887748fb72327f25a923b8b65bfdde6cf174ef85eb4436573af
+    Hash device size: 	20480 [bytes]
+    FEC device size: 	32768 [bytes]
+    ");
+    let repair = ["verity", "repair", "data", "hash", ROOT_HASH];
+    let repaired = || environment.run(repair.iter().chain(&parity));
+    assert_snapshot!(repaired(), @"Repaired 0 of 0 corrupt blocks, 0 bytes.");
+    let damage = |blocks: &[usize]| {
+        let mut data = contents();
+        blocks.iter().for_each(|block| data[block * 4096..][..4096].fill(0xee));
+        environment.write("data", &data);
+    };
+    damage(&[10, 12, 14, 16, 21]);
+    let ran = verify(&environment, [ROOT_HASH].iter().chain(&parity));
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(ran.stdout.lines().count(), 6, "{ran}");
+    assert!(ran.stdout.contains(" repairable errors with FEC device.\n"), "{ran}");
+    assert!(repaired().stdout.starts_with("Repaired 5 of 5 corrupt blocks"));
+    assert_eq!(environment.read("data"), contents());
+
+    damage(&[10, 12, 14, 16, 18, 21]);
+    let ran = repaired();
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stdout.contains("Repaired 1 of 6 corrupt blocks"), "{ran}");
+    assert_eq!(ran.stdout.lines().count(), 6, "{ran}");
+    let mut expected = contents();
+    [10, 12, 14, 16, 18].iter().for_each(|block| expected[block * 4096..][..4096].fill(0xee));
+    assert_eq!(environment.read("data"), expected);
+    let ran = environment.refused(repair);
+    assert_snapshot!(ran, @"
+    --- standard error ---
+    Error: there is no parity to repair with
+    Hint: --fec-device names the file or device with the parity.
     --- exit code 1 ---
     ");
 }

@@ -20,6 +20,7 @@
 //!   [`TreeBuilder`] keeps them and ends in a [`HashTree`].
 //! * [`HashArea`] places [`Superblock`] and tree on disk, as `veritysetup` does.
 //! * [`Verifier`] checks data and tree against a root hash and says what is wrong where.
+//! * [`fec`] works parity out and brings corrupt blocks back with it.
 //! * [`VerityTable`] is what the kernel is told about a device.
 //!
 //! Source: `drivers/md/dm-verity-target.c` and `Documentation/admin-guide/device-mapper/verity.rst`
@@ -27,6 +28,9 @@
 
 mod algorithm;
 mod block_hasher;
+#[cfg(test)]
+mod damage_tests;
+pub mod fec;
 mod format;
 mod geometry;
 mod leaf_digests;
@@ -48,9 +52,9 @@ pub use parameters::{
 };
 pub use superblock::{Superblock, SuperblockError};
 pub use table::{
-    Device, KeyDescription, KeyDescriptionError, OnCorruption, OnInputError, TableOptions,
-    VerityTable, WeakenedTable,
+    Device, ErrorCorrection, KeyDescription, KeyDescriptionError, OnCorruption, OnInputError,
+    TableOptions, VerityTable, WeakenedTable,
 };
-pub use tree::{DataError, HashTree, TreeBuilder};
+pub use tree::{DataError, HashTree, TreeBuilder, UpdateError};
 pub use tree_hasher::{FirstPath, HashBlockSink, ReplaceError, TreeError, TreeHasher};
 pub use verify::{Fault, FaultyBlock, Verifier, VerifyError};

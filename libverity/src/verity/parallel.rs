@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
-use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
+
+use rustix::io::Errno;
 
 use super::Parameters;
 use super::block_hasher::{BlockHasher, block_hasher};
@@ -19,11 +22,37 @@ pub trait ReadAt: Sync {
     ///
     /// Returns [`io::ErrorKind::UnexpectedEof`] if the data end before, and why they cannot be read.
     fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()>;
+
+    /// Tells whether there may be holes at all, so that it is worth asking for them.
+    fn may_have_holes(&self) -> bool {
+        false
+    }
+
+    /// Tells whether all of `range` is known to be zeros, so that nobody has to read it.
+    fn is_hole(&self, range: Range<u64>) -> bool {
+        let _ = range;
+        false
+    }
 }
 
 impl ReadAt for File {
     fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, buffer, offset_bytes)
+    }
+
+    /// A file without holes has at least as many blocks as bytes in them.
+    fn may_have_holes(&self) -> bool {
+        self.metadata().is_ok_and(|metadata| metadata.blocks() < metadata.len().div_ceil(512))
+    }
+
+    /// Asks the file system, which moves the position of the file. Block devices do not tell.
+    fn is_hole(&self, range: Range<u64>) -> bool {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(range.start)) {
+            Ok(next) => next >= range.end,
+            // Nothing but a hole follows, or nothing at all.
+            Err(Errno::NXIO) => self.metadata().is_ok_and(|metadata| metadata.len() >= range.end),
+            Err(_) => false,
+        }
     }
 }
 
@@ -60,46 +89,61 @@ pub(super) fn hash_data_blocks<D: ReadAt + ?Sized>(
 ) -> Result<(), ReadFailure> {
     let work = Work::new(parameters, data, blocks);
     let pieces = blocks.div_ceil(work.piece_blocks);
+    let mut result = Ok(());
+    in_order(
+        threads,
+        pieces,
+        |piece| work.hash(piece),
+        |piece, digests| match digests {
+            Ok(digests) => take(piece * work.piece_blocks, &digests),
+            Err(failure) => {
+                result = Err(failure);
+                ControlFlow::Break(())
+            }
+        },
+    );
+    result
+}
+
+/// Works on `pieces` pieces on up to `threads` threads, and hands what comes out to `take` in the
+/// order of the pieces, until that breaks. A thread is at most three pieces ahead of `take`.
+pub(super) fn in_order<T: Send>(
+    threads: NonZero<usize>,
+    pieces: u64,
+    work: impl Fn(u64) -> T + Sync,
+    mut take: impl FnMut(u64, T) -> ControlFlow<()>,
+) {
     let threads = (threads.get() as u64).min(pieces);
     if threads <= 1 {
-        let mut digests = Vec::new();
-        for piece in 0..pieces {
-            work.hash(piece, &mut digests)?;
-            if take(piece * work.piece_blocks, &digests).is_break() {
-                break;
-            }
-        }
-        return Ok(());
+        let _ = (0..pieces).try_for_each(|piece| take(piece, work(piece)));
+        return;
     }
     thread::scope(|scope| {
         // A thread has every so manyth piece, so that they come in order by themselves.
-        let receivers: Vec<Receiver<Digests>> = (0..threads)
+        let receivers: Vec<Receiver<T>> = (0..threads)
             .map(|first| {
                 let (sender, receiver) = mpsc::sync_channel(PIECES_AHEAD);
                 let own = (first..pieces).step_by(threads as usize);
                 let work = &work;
-                scope.spawn(move || work.hash_all(own, &sender));
+                // Those that send when nobody takes any more end.
+                scope.spawn(move || own.map(work).try_for_each(|done| sender.send(done)));
                 receiver
             })
             .collect();
         for (piece, receiver) in (0..pieces).zip(receivers.iter().cycle()) {
             // A thread that is gone has panicked, and the scope hands the panic on.
-            let Ok(digests) = receiver.recv() else { break };
-            if take(piece * work.piece_blocks, &digests?).is_break() {
+            let Ok(done) = receiver.recv() else { break };
+            if take(piece, done).is_break() {
                 break;
             }
         }
-        // Those that still send find nobody, and end.
-        Ok(())
-    })
+    });
 }
 
 /// Returns how many threads there are processors for.
 pub(super) fn available_threads() -> NonZero<usize> {
     thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
-
-type Digests = Result<Vec<u8>, ReadFailure>;
 
 /// Is what all threads know.
 struct Work<'a, D: ?Sized> {
@@ -112,6 +156,9 @@ struct Work<'a, D: ?Sized> {
     batch_blocks: usize,
     /// How many blocks are handed on at once.
     piece_blocks: u64,
+    may_have_holes: bool,
+    /// The digest of a block of zeros, once there was one in a hole.
+    of_zeros: OnceLock<Vec<u8>>,
 }
 
 impl<'a, D: ReadAt + ?Sized> Work<'a, D> {
@@ -126,36 +173,41 @@ impl<'a, D: ReadAt + ?Sized> Work<'a, D> {
             digest_bytes: parameters.algorithm.digest_bytes(),
             batch_blocks,
             piece_blocks: (batch_blocks * BATCHES_IN_PIECE) as u64,
+            may_have_holes: data.may_have_holes(),
+            of_zeros: OnceLock::new(),
         }
     }
 
-    fn hash_all(&self, pieces: impl Iterator<Item = u64>, sender: &SyncSender<Digests>) {
-        for piece in pieces {
-            let mut digests = Vec::new();
-            let hashed = self.hash(piece, &mut digests).map(|()| digests);
-            let is_last = hashed.is_err();
-            if sender.send(hashed).is_err() || is_last {
-                return;
-            }
-        }
-    }
-
-    /// Puts the digests of a piece into `digests`, in the place of what is there.
-    fn hash(&self, piece: u64, digests: &mut Vec<u8>) -> Result<(), ReadFailure> {
+    /// Hashes the blocks of a piece.
+    fn hash(&self, piece: u64) -> Result<Vec<u8>, ReadFailure> {
         let first = piece * self.piece_blocks;
         let end = self.blocks.min(first + self.piece_blocks);
-        digests.resize((end - first) as usize * self.digest_bytes, 0);
+        let mut digests = vec![0; (end - first) as usize * self.digest_bytes];
         let mut batch = vec![0; self.batch_blocks * self.block_bytes];
         let batches = digests.chunks_mut(self.batch_blocks * self.digest_bytes);
         for (block, digests) in (first..end).step_by(self.batch_blocks).zip(batches) {
             let batch = &mut batch[..digests.len() / self.digest_bytes * self.block_bytes];
             let offset_bytes = block * self.block_bytes as u64;
+            let range = offset_bytes..offset_bytes + batch.len() as u64;
+            if self.may_have_holes && self.data.is_hole(range) {
+                let of_zeros = self.of_zeros.get_or_init(|| self.digest_of_zeros());
+                for digest in digests.chunks_exact_mut(self.digest_bytes) {
+                    digest.copy_from_slice(of_zeros);
+                }
+                continue;
+            }
             self.data
                 .read_exact_at(batch, offset_bytes)
                 .map_err(|source| ReadFailure { offset_bytes, source })?;
             self.hasher.hash_blocks(batch, digests);
         }
-        Ok(())
+        Ok(digests)
+    }
+
+    fn digest_of_zeros(&self) -> Vec<u8> {
+        let mut digest = vec![0; self.digest_bytes];
+        self.hasher.hash_blocks(&vec![0; self.block_bytes], &mut digest);
+        digest
     }
 }
 
@@ -201,6 +253,64 @@ mod tests {
                 assert!(some == expected[..blocks as usize * 32], "{threads}, {blocks}");
             }
         }
+    }
+
+    #[test]
+    fn holes_are_not_read() {
+        /// Has some data between holes, and no other reads than there.
+        struct Sparse<'a>(&'a [u8]);
+        const DATA: Range<u64> = 3 << 20..3 << 20 | 4096;
+        impl ReadAt for Sparse<'_> {
+            fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+                let end = offset_bytes + buffer.len() as u64;
+                assert!(offset_bytes < DATA.end && end > DATA.start, "a hole is read");
+                self.0.read_exact_at(buffer, offset_bytes)
+            }
+
+            fn may_have_holes(&self) -> bool {
+                true
+            }
+
+            fn is_hole(&self, range: Range<u64>) -> bool {
+                range.end <= DATA.start || range.start >= DATA.end
+            }
+        }
+        let mut data = vec![0; 9 << 20];
+        data[DATA.start as usize..DATA.end as usize].fill(7);
+        let blocks = data.len() as u64 / 512;
+        let expected = digests(&data, blocks, 1).unwrap();
+        for threads in [1, 3] {
+            let mut found = Vec::new();
+            let threads = NonZero::new(threads).unwrap();
+            let sparse = Sparse(&data);
+            hash_data_blocks(&small_blocks(), &sparse, blocks, threads, |_, digests| {
+                found.extend_from_slice(digests);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert!(found == expected);
+        }
+    }
+
+    #[test]
+    fn holes_of_files_are_what_they_look_like() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 << 20).unwrap();
+        file.write_all_at(&[7; 8192], 1 << 20).unwrap();
+        let whole = |range: Range<u64>| {
+            let mut bytes = vec![1; (range.end - range.start) as usize];
+            ReadAt::read_exact_at(&file, &mut bytes, range.start).unwrap();
+            bytes.iter().all(|&byte| byte == 0)
+        };
+        for start in (0..4 << 20).step_by(128 * 1024) {
+            let range = start..start + 128 * 1024;
+            if file.is_hole(range.clone()) {
+                assert!(whole(range.clone()), "{range:?}");
+            }
+        }
+        assert!(!file.is_hole((1 << 20)..(1 << 20) + 4096));
+        assert!(!file.is_hole((4 << 20) - 4096..(4 << 20) + 1), "it ends before");
+        assert!(!file.is_hole(5 << 20..6 << 20), "it ended before");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Parameters;
+use super::fec::Roots;
 use crate::digest::RootHash;
 
 /// Is a device-mapper table of one verity target whose reads are all verified.
@@ -60,8 +61,8 @@ impl VerityTable {
         if options.is_empty() {
             return Ok(());
         }
-        let options = options.join(" ");
-        write!(formatter, " {} {options}", options.split(' ').count())
+        let words: usize = options.iter().map(|option| word_count(option)).sum();
+        write!(formatter, " {words} {}", options.join(" "))
     }
 }
 
@@ -115,6 +116,8 @@ pub struct TableOptions {
     pub ignore_zero_blocks: bool,
     /// Verifies in the bottom half of the read where that is possible, at a lower latency.
     pub try_verify_in_tasklet: bool,
+    /// The parity that the kernel brings corrupt blocks back with.
+    pub error_correction: Option<ErrorCorrection>,
     /// The description of the key, of type `user`, that holds the signature of the root hash.
     pub signature_key: Option<KeyDescription>,
 }
@@ -139,12 +142,34 @@ impl TableOptions {
         if self.try_verify_in_tasklet {
             push("try_verify_in_tasklet");
         }
+        if let Some(ErrorCorrection { device, start_block, blocks, roots }) = &self.error_correction
+        {
+            push(&format!("use_fec_from_device {device}"));
+            push(&format!("fec_start {start_block}"));
+            push(&format!("fec_blocks {blocks}"));
+            push(&format!("fec_roots {}", roots.count()));
+        }
         if let Some(key) = &self.signature_key {
             push("root_hash_sig_key_desc");
             push(&key.0);
         }
         words
     }
+}
+
+/// Tells the kernel where parity lies and what it covers.
+///
+/// Source: `verity_fec_parse_opt_args` and `verity_fec_ctr` in `drivers/md/dm-verity-fec.c`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorCorrection {
+    /// The device with the parity.
+    pub device: Device,
+    /// Where the parity starts on it, in data blocks.
+    pub start_block: u64,
+    /// How many blocks are covered: [`FecLayout::blocks`](super::fec::FecLayout::blocks).
+    pub blocks: u64,
+    /// The number of roots.
+    pub roots: Roots,
 }
 
 /// Says what the kernel does when a block does not match its digest.
@@ -199,6 +224,17 @@ impl fmt::Display for Device {
             }),
         }
     }
+}
+
+/// Counts the words of a part of a table; a space behind a backslash divides none.
+fn word_count(text: &str) -> usize {
+    let mut is_escaped = false;
+    let mut is_divider = |byte: &u8| {
+        let divides = *byte == b' ' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        divides
+    };
+    1 + text.as_bytes().iter().filter(|byte| is_divider(byte)).count()
 }
 
 /// Is the description of a key as a table can carry it: printable ASCII without white space and
@@ -300,6 +336,21 @@ mod tests {
         assert!(table.to_string().ends_with(
             " - 6 panic_on_corruption restart_on_error ignore_zero_blocks try_verify_in_tasklet \
              root_hash_sig_key_desc cryptsetup:1-app"
+        ));
+    }
+
+    #[test]
+    fn parity_takes_eight_words_whatever_its_device_is_called() {
+        let mut table = plain();
+        let roots = Roots::try_from(24).unwrap();
+        table.options.error_correction = Some(ErrorCorrection {
+            device: Device::Path("/dev/a b\\".to_owned()),
+            start_block: 7,
+            blocks: 132,
+            roots,
+        });
+        assert!(table.to_string().ends_with(
+            " - 8 use_fec_from_device /dev/a\\ b\\\\ fec_start 7 fec_blocks 132 fec_roots 24"
         ));
     }
 

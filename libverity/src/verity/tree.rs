@@ -1,7 +1,11 @@
 //! Hash trees as a whole, in memory.
 
+mod update;
+
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+
+pub use update::UpdateError;
 
 use super::parallel::{ReadFailure, available_threads, hash_data_blocks};
 use super::{FirstPath, Geometry, GeometryError, Parameters, ReadAt, TreeError, TreeHasher};
@@ -108,28 +112,29 @@ pub struct HashTree {
 
 impl HashTree {
     /// Builds the tree over the first `data_blocks` blocks of `data`, on all processors, and tells
-    /// `on_progress` each time how many bytes more are hashed.
+    /// `on_progress` each time how many bytes more are hashed; it ends early if that breaks.
     ///
-    /// Beside the tree it keeps less than 4 MiB a processor.
+    /// Beside the tree it keeps less than 4 MiB a processor. Holes of sparse files are not read.
     ///
     /// ```
     /// use libverity::verity::{HashTree, Parameters, Salt};
     ///
     /// let data = [1; 8192];
-    /// let tree = HashTree::of(&data[..], 2, &Parameters::with_salt(Salt::EMPTY), |_| ())?;
+    /// let go_on = |_| std::ops::ControlFlow::Continue(());
+    /// let tree = HashTree::of(&data[..], 2, &Parameters::with_salt(Salt::EMPTY), go_on)?;
     /// assert_eq!(tree.geometry().hash_blocks(), 1);
     /// # Ok::<(), libverity::verity::DataError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Fails if there can be no such tree, or the data cannot be read to the end of their last
-    /// block.
+    /// Fails if there can be no such tree, the data cannot be read to the end of their last block, or
+    /// `on_progress` breaks.
     pub fn of<D: ReadAt + ?Sized>(
         data: &D,
         data_blocks: u64,
         parameters: &Parameters,
-        mut on_progress: impl FnMut(u64),
+        mut on_progress: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Self, DataError> {
         // Before anything is read.
         Geometry::new(parameters, data_blocks)?;
@@ -137,11 +142,15 @@ impl HashTree {
         let digest_bytes = parameters.algorithm.digest_bytes() as u64;
         let block_bytes = u64::from(parameters.data_block_size.bytes());
         let threads = available_threads();
+        let mut end = ControlFlow::Continue(());
         hash_data_blocks(parameters, data, data_blocks, threads, |_, digests| {
             builder.push_digests(digests);
-            on_progress(digests.len() as u64 / digest_bytes * block_bytes);
-            ControlFlow::Continue(())
+            end = on_progress(digests.len() as u64 / digest_bytes * block_bytes);
+            end
         })?;
+        if end.is_break() {
+            return Err(DataError::Cancelled);
+        }
         Ok(builder.finish()?)
     }
 
@@ -175,6 +184,9 @@ impl HashTree {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
+    /// The caller did not want it any more.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// There can be no such tree.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -309,13 +321,28 @@ mod tests {
             assert_eq!(built.root_hash().as_bytes(), root_hash, "{blocks}");
             assert!(written(&built) == tree, "{blocks}");
             let mut hashed_bytes = 0;
-            let on_progress = |bytes| hashed_bytes += bytes;
+            let on_progress = |bytes| {
+                hashed_bytes += bytes;
+                ControlFlow::Continue(())
+            };
             let at_once = HashTree::of(&data[..], blocks as u64, &parameters, on_progress).unwrap();
             assert!(written(&at_once) == tree, "{blocks}");
             assert_eq!(at_once.root_hash(), built.root_hash());
             assert_eq!(hashed_bytes, data.len() as u64);
             assert_eq!(built.geometry().tree_bytes(), tree.len() as u64, "{blocks}");
         }
+    }
+
+    #[test]
+    fn whoever_does_not_want_the_tree_gets_none() {
+        let data = vec![0; 8 << 20];
+        let mut calls = 0;
+        let error = HashTree::of(&data[..], 2048, &Parameters::with_salt(Salt::EMPTY), |_| {
+            calls += 1;
+            if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(error, Err(DataError::Cancelled)));
+        assert_eq!(calls, 2);
     }
 
     #[test]

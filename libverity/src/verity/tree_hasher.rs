@@ -146,6 +146,15 @@ pub struct FirstPath {
 }
 
 impl FirstPath {
+    pub(super) fn from_parts(
+        parameters: Parameters,
+        geometry: Geometry,
+        first_blocks: Vec<Vec<u8>>,
+        root_hash: RootHash,
+    ) -> Self {
+        Self { parameters, geometry, first_blocks, root_hash }
+    }
+
     /// Returns the parameters of the tree.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters

@@ -73,25 +73,28 @@ impl Verifier {
     }
 
     /// As [`verify`](Self::verify), of data that are read and hashed on all processors; tells
-    /// `on_progress` each time how many bytes of data more are verified.
+    /// `on_progress` each time how many bytes of data more are verified. Holes of sparse files are
+    /// not read.
     ///
     /// # Errors
     ///
-    /// As [`verify`](Self::verify).
+    /// As [`verify`](Self::verify), and with [`VerifyError::Cancelled`] if `on_progress` breaks.
     pub fn verify_at<D: ReadAt + ?Sized>(
         &self,
         data: &D,
         tree: &mut impl Read,
         on_fault: impl FnMut(Fault) -> ControlFlow<()>,
-        mut on_progress: impl FnMut(u64),
+        mut on_progress: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<u64, VerifyError> {
         let mut faults = Faults { count: 0, on_fault };
         let Some(digests) = self.check_tree(tree, &mut faults)? else { return Ok(faults.count) };
         let digest_bytes = self.parameters.algorithm.digest_bytes();
         let block_bytes = u64::from(self.parameters.data_block_size.bytes());
         let (blocks, threads) = (self.geometry.data_blocks(), available_threads());
+        let mut wanted = ControlFlow::Continue(());
         hash_data_blocks(&self.parameters, data, blocks, threads, |first, found| {
-            on_progress((found.len() / digest_bytes) as u64 * block_bytes);
+            wanted = on_progress((found.len() / digest_bytes) as u64 * block_bytes);
+            wanted?;
             for (index, found) in (first..).zip(found.chunks_exact(digest_bytes)) {
                 let Some(expected) = digests.of_block(index) else { continue };
                 if expected != found {
@@ -101,7 +104,22 @@ impl Verifier {
             ControlFlow::Continue(())
         })
         .map_err(|error| VerifyError::read(Area::Data, error.offset_bytes, error.source))?;
+        if wanted.is_break() {
+            return Err(VerifyError::Cancelled);
+        }
         Ok(faults.count)
+    }
+
+    /// Reads the tree alone, and hands every hash block to `on_block` with its level, the top level
+    /// first; returns whether all of them are what the root hash says.
+    pub(super) fn read_tree(
+        &self,
+        tree: &mut impl Read,
+        mut on_block: impl FnMut(usize, &[u8]),
+    ) -> Result<bool, VerifyError> {
+        let mut faults = Faults { count: 0, on_fault: |_| ControlFlow::Break(()) };
+        let is_right = self.check_tree_blocks(tree, &mut faults, &mut on_block)?.is_some();
+        Ok(is_right && faults.count == 0)
     }
 
     /// Checks the hash blocks from the top down, and returns the digests of the data blocks, or
@@ -111,11 +129,21 @@ impl Verifier {
         tree: &mut impl Read,
         faults: &mut Faults<F>,
     ) -> Result<Option<Digests<'_>>, VerifyError> {
+        self.check_tree_blocks(tree, faults, &mut |_, _| {})
+    }
+
+    fn check_tree_blocks<F: FnMut(Fault) -> ControlFlow<()>>(
+        &self,
+        tree: &mut impl Read,
+        faults: &mut Faults<F>,
+        on_block: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<Option<Digests<'_>>, VerifyError> {
         let mut digests = Digests::root(&self.geometry, &self.root_hash);
         for level in (0..self.geometry.levels().len()).rev() {
             let mut below = Digests::none(&self.geometry);
             let area = Area::Level(level);
             let end = self.check_blocks(area, tree, &digests, faults, |block, is_right| {
+                on_block(level, block);
                 below.bytes.extend_from_slice(block);
                 below.are_right.push(is_right);
             })?;
@@ -256,6 +284,9 @@ impl fmt::Display for FaultyBlock {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
+    /// The caller did not want it any more.
+    #[error("the verification was cancelled")]
+    Cancelled,
     /// The data cannot be read.
     #[error("the data cannot be read at byte {offset_bytes}")]
     DataRead {
@@ -409,8 +440,10 @@ mod tests {
                 at_once.push(fault);
                 ControlFlow::Continue(())
             };
-            let count =
-                self.verifier.verify_at(&self.data[..], &mut tree, on_fault, |more| bytes += more);
+            let count = self.verifier.verify_at(&self.data[..], &mut tree, on_fault, |more| {
+                bytes += more;
+                ControlFlow::Continue(())
+            });
             assert_eq!((count.unwrap(), &at_once), (faults.len() as u64, &faults));
             assert!(bytes == self.data.len() as u64 || bytes == 0 && !faults.is_empty());
             faults
@@ -419,7 +452,9 @@ mod tests {
         fn first_error(&self) -> Option<VerifyError> {
             let go_on = |_| ControlFlow::Continue(());
             let at_once =
-                self.verifier.verify_at(&self.data[..], &mut self.tree.as_slice(), go_on, |_| ());
+                self.verifier.verify_at(&self.data[..], &mut self.tree.as_slice(), go_on, |_| {
+                    ControlFlow::Continue(())
+                });
             let error = self
                 .verifier
                 .verify(&mut self.data.as_slice(), &mut self.tree.as_slice(), go_on)

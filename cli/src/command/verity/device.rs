@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::WRONG_DEVICE;
@@ -13,13 +13,15 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|error| wrong(path, error))
 }
 
-/// Opens a device that the hash area is written to; a file is made if there is none.
+/// Opens a device that the hash area or parity is written to; a file that only its owner may read
+/// is made if there is none, as by veritysetup.
 pub(super) fn open_for_writing(path: &Path) -> Result<File, Failure> {
     File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(path)
         .map_err(|error| wrong(path, error))
 }

@@ -1,26 +1,28 @@
 //! `osguard verity verify`.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use libverity::digest::RootHash;
-use libverity::verity::{
-    Fault, FaultyBlock, Geometry, HashArea, Header as LeadIn, Parameters, Salt, Superblock,
-    Verifier,
-};
+use libverity::verity::{Fault, FaultyBlock, Verifier};
 use serde::Serialize;
 
+use super::error_correction::{FecArguments, Opened};
+use super::fault_report::{FaultReport, LISTED_FAULTS, write_list};
+use super::opened_tree::{Access, OpenedTree};
 use super::parameters::TreeArguments;
-use super::{WRONG_PARAMETERS, device, refused, superblock};
+use super::root_hash::RootHashArguments;
+use super::{NOT_VERIFIED, WRONG_PARAMETERS, block_files, device, refused, repair, shown};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
 
 /// Verify the blocks of a device against its hash tree and a root hash
 ///
-/// Every corrupt block is reported, not just the first one.
+/// Every corrupt block is reported, not just the first one, and on an EROFS image the file that it
+/// belongs to. With --fec-device it is no failure if
+/// all of them could be repaired.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The file or device whose blocks are verified
@@ -29,14 +31,12 @@ pub(crate) struct Arguments {
     /// The file or device with the hash area
     #[arg(value_name = "HASH_DEVICE")]
     hash_device: PathBuf,
-    /// The root hash that is trusted
-    #[arg(value_name = "ROOT_HASH", required_unless_present = "root_hash_file")]
-    root_hash: Option<String>,
+    #[command(flatten)]
+    root_hash: RootHashArguments,
     #[command(flatten)]
     tree: TreeArguments,
-    /// Read the root hash from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "root_hash")]
-    root_hash_file: Option<PathBuf>,
+    #[command(flatten)]
+    error_correction: FecArguments,
 }
 
 #[derive(Serialize)]
@@ -46,120 +46,98 @@ struct VerifyReport {
     faults: u64,
     /// The first [`LISTED_FAULTS`] of them.
     faulty_blocks: Vec<FaultReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repairable: Option<Repairable>,
 }
 
+/// Says what error correction could do.
 #[derive(Serialize)]
-struct FaultReport {
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    level: Option<usize>,
-    index: u64,
-    offset_bytes: u64,
-    expected: String,
-    found: String,
-    #[serde(skip)]
-    line: String,
+struct Repairable {
+    blocks: u64,
+    bytes: u64,
 }
 
 impl Report for VerifyReport {
     const SCHEMA: &'static str = "osguard.verity.verify.v1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for fault in &self.faulty_blocks {
-            writeln!(out, "{}", fault.line)?;
-        }
-        let more = self.faults - self.faulty_blocks.len() as u64;
-        if more > 0 {
-            writeln!(out, "… and {more} more corrupt blocks")?;
+        write_list(&self.faulty_blocks, self.faults, out)?;
+        if let Some(Repairable { bytes, .. }) = self.repairable {
+            writeln!(out, "Found {bytes} repairable errors with FEC device.")?;
         }
         Ok(())
     }
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let Arguments { data_device: data_path, hash_device: hash_path, tree: flags, .. } = arguments;
-    let root_hash = root_hash(arguments)?;
-    let data_device = device::open(data_path)?;
-    let hash_device = device::open(hash_path)?;
-    let (parameters, data_blocks) = shape(arguments, &data_device, &hash_device)?;
-    let geometry = Geometry::new(&parameters, data_blocks).map_err(refused)?;
-    let header = if flags.no_superblock { LeadIn::None } else { LeadIn::Superblock };
-    let area = HashArea::at(flags.hash_offset, &geometry, header).map_err(refused)?;
+    let root_hash = arguments.root_hash.read()?;
+    let tree = OpenedTree::open(
+        &arguments.data_device,
+        &arguments.hash_device,
+        &arguments.tree,
+        Access::Read,
+    )?;
+    let fec_device = match &arguments.error_correction.fec_device {
+        None => None,
+        Some(path) => Some((path, device::open(path)?)),
+    };
 
-    let verifier = Verifier::new(&parameters, data_blocks, &root_hash).map_err(refused)?;
-    let mut tree = BufReader::new(&hash_device);
-    tree.seek(SeekFrom::Start(area.tree_offset_bytes()))
-        .map_err(|error| device::wrong(hash_path, error))?;
-    let on_progress = output.progress().counting("Verifying", geometry.data_bytes());
+    let data_blocks = tree.geometry.data_blocks();
+    let verifier = Verifier::new(&tree.parameters, data_blocks, &root_hash).map_err(refused)?;
+    let on_progress = shown(output.progress().counting("Verifying", tree.geometry.data_bytes()));
     let mut faulty_blocks = Vec::new();
+    let mut is_root_wrong = false;
     let on_fault = |fault: Fault| {
+        is_root_wrong |= is_top(&fault, tree.geometry.levels().len());
         if faulty_blocks.len() < LISTED_FAULTS {
-            faulty_blocks.push(describe(&fault));
+            faulty_blocks.push(FaultReport::new(&fault));
         }
         ControlFlow::Continue(())
     };
-    let faults =
-        verifier.verify_at(&data_device, &mut tree, on_fault, on_progress).map_err(refused)?;
-    output.report(&VerifyReport { root_hash, data_blocks, faults, faulty_blocks })?;
+    let faults = verifier
+        .verify_at(&tree.data_device, &mut tree.tree()?, on_fault, on_progress)
+        .map_err(refused)?;
+    block_files::name(&mut faulty_blocks, &tree.data_device, tree.parameters.data_block_size);
+    let repaired = match &fec_device {
+        Some((path, file)) if faults > 0 => {
+            let fec_device = Opened { path, file };
+            let flags = &arguments.error_correction;
+            Some(repair::over(&tree, &root_hash, flags, fec_device, |_, _| Ok(())))
+        }
+        _ => None,
+    };
+    let repairable = match &repaired {
+        Some(Ok(repaired)) => Some(Repairable { blocks: repaired.blocks, bytes: repaired.bytes }),
+        _ => None,
+    };
+    output.report(&VerifyReport { root_hash, data_blocks, faults, faulty_blocks, repairable })?;
     if faults == 0 {
         return Ok(ExitStatus::Done);
     }
     let blocks = if faults == 1 { "1 block is" } else { &format!("{faults} blocks are") };
-    Err(Failure::new(WRONG_PARAMETERS, format!("{blocks} not what the root hash says"))
-        .context(format!("verification of {} failed", data_path.display())))
-}
-
-fn root_hash(arguments: &Arguments) -> Result<RootHash, Failure> {
-    let text = match (&arguments.root_hash, &arguments.root_hash_file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => {
-            let mut text = String::new();
-            File::open(path)
-                .and_then(|file| file.take(MAX_ROOT_HASH_FILE_BYTES).read_to_string(&mut text))
-                .map_err(|error| device::wrong(path, error))?;
-            text
+    let failed = |failure: Failure| {
+        failure.context(format!("verification of {} failed", tree.data_path.display()))
+    };
+    match repaired {
+        Some(Ok(repaired)) if repaired.is_complete() => Ok(ExitStatus::Done),
+        Some(Ok(repaired)) => {
+            let lost = repaired.faults - repaired.blocks;
+            let message =
+                format!("{blocks} not what the root hash says, and {lost} cannot be repaired");
+            Err(failed(Failure::new(NOT_VERIFIED, message)))
         }
-        (None, None) => String::new(),
-    };
-    text.trim_end().parse().map_err(refused)
-}
-
-/// Finds out what tree to expect: from the superblock, or from the flags where there is none.
-fn shape(
-    arguments: &Arguments,
-    data_device: &File,
-    hash_device: &File,
-) -> Result<(Parameters, u64), Failure> {
-    let flags = &arguments.tree;
-    if flags.no_superblock {
-        let parameters = flags.parameters(Salt::EMPTY)?;
-        let size_bytes = device::size_bytes(&arguments.data_device, data_device)?;
-        let whole_blocks = size_bytes / u64::from(parameters.data_block_size.bytes());
-        return Ok((parameters, flags.data_blocks.unwrap_or(whole_blocks)));
-    }
-    let Superblock { parameters, data_blocks, .. } =
-        superblock::read(&arguments.hash_device, hash_device, flags.hash_offset)?;
-    Ok((parameters, data_blocks))
-}
-
-fn describe(fault: &Fault) -> FaultReport {
-    let (kind, level, index) = match fault.block {
-        FaultyBlock::Data { index } => ("data", None, index),
-        FaultyBlock::Hash { level, index } => ("hash", Some(level), index),
-    };
-    FaultReport {
-        kind,
-        level,
-        index,
-        offset_bytes: fault.offset_bytes,
-        expected: RootHash::from_bytes(fault.expected.clone()).to_string(),
-        found: RootHash::from_bytes(fault.found.clone()).to_string(),
-        line: fault.to_string(),
+        Some(Err(failure)) => Err(failed(failure)),
+        None => {
+            let status = if is_root_wrong { WRONG_PARAMETERS } else { NOT_VERIFIED };
+            Err(failed(Failure::new(status, format!("{blocks} not what the root hash says"))))
+        }
     }
 }
 
-/// Longer than the longest root hash in hexadecimal digits.
-const MAX_ROOT_HASH_FILE_BYTES: u64 = 4096;
-
-/// How many corrupt blocks are described one by one.
-const LISTED_FAULTS: usize = 1000;
+/// Tells whether a block is the one that the root hash itself is of.
+fn is_top(fault: &Fault, levels: usize) -> bool {
+    match fault.block {
+        FaultyBlock::Data { .. } => levels == 0,
+        FaultyBlock::Hash { level, .. } => level + 1 == levels,
+    }
+}
