@@ -43,6 +43,33 @@ impl ErofsUtils {
     }
 }
 
+/// Is a version of veritysetup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Veritysetup {
+    /// What is installed; 2.6.1 on Debian 12.
+    OfTheMachine,
+    /// 2.7.5, of Debian 13.
+    V2_7,
+    /// 2.8, or what has followed it in Debian unstable.
+    V2_8,
+}
+
+impl Veritysetup {
+    /// Are all versions.
+    pub const ALL: [Self; 3] = [Self::OfTheMachine, Self::V2_7, Self::V2_8];
+
+    /// Returns a command for the program.
+    pub fn command(self) -> Result<Command> {
+        let (name, suite) = match self {
+            Self::OfTheMachine => return crate::command::command("veritysetup"),
+            Self::V2_7 => ("tools/cryptsetup-2.7", Suite::Trixie),
+            Self::V2_8 => ("tools/cryptsetup-2.8", Suite::Sid),
+        };
+        Tree::unpacked(name, suite, Packages::Whole("cryptsetup-bin"))?
+            .command("usr/sbin/veritysetup")
+    }
+}
+
 /// Returns a command for systemd-dissect 257 of Debian 13, the first in Debian that checks a volume with
 /// its side files against a policy (`--validate`).
 pub fn systemd_dissect() -> Result<Command> {
