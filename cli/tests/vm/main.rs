@@ -7,6 +7,7 @@ mod host;
 mod refusal;
 mod script;
 mod trial;
+mod verity;
 
 use host::Host;
 use osguard_testkit::image::Tree;
