@@ -18,6 +18,7 @@ mod signing;
 mod simulating;
 mod verifying;
 mod verity;
+mod verity_parity;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("admission", admission::measure),
     ("audit", audit::measure),
     ("lanes", |_| {
@@ -50,6 +51,7 @@ const PARTS: [Part; 12] = [
     ("hook", hook::measure),
     ("verifying", verifying::measure),
     ("verity", verity::measure),
+    ("verity-parity", verity_parity::measure),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

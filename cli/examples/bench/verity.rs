@@ -18,7 +18,7 @@ const SALT: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d
 
 pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     let data = bench.directory.path().join("data");
-    write_data(&data)?;
+    write_data(&data, DATA_BYTES)?;
     println!(
         "\n### A tree over 2 GiB in the page cache: sha256, blocks of 4096, 32 bytes of salt\n"
     );
@@ -102,10 +102,10 @@ impl Tool {
 }
 
 /// Writes bytes that no two blocks share.
-fn write_data(path: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn write_data(path: &Path, data_bytes: usize) -> Result<(), Box<dyn Error>> {
     let mut file = File::create(path)?;
     let mut block: Vec<u8> = (0..1 << 20).map(|place: u32| (place * 31 / 7) as u8).collect();
-    for number in 0..(DATA_BYTES >> 20) as u64 {
+    for number in 0..(data_bytes >> 20) as u64 {
         for place in (0..block.len()).step_by(4096) {
             block[place..place + 8].copy_from_slice(&(number << 20 | place as u64).to_le_bytes());
         }
