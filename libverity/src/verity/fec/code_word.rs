@@ -53,7 +53,7 @@ impl Decoder {
         let derivative: Vec<u8> = locator[1..]
             .iter()
             .enumerate()
-            .map(|(power, &coefficient)| if power % 2 == 0 { coefficient } else { 0 })
+            .map(|(power, &coefficient)| if power.is_multiple_of(2) { coefficient } else { 0 })
             .collect();
         let wrong_byte = |place: u8| {
             let inverse = inverse_locator(place);

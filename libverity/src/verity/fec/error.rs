@@ -65,8 +65,9 @@ pub enum FecError {
         /// Why.
         source: io::Error,
     },
-    /// There are more corrupt blocks than any parity of this length could bring back.
-    #[error("more than {limit} blocks are corrupt, the most that this parity can bring back")]
+    /// There are more corrupt blocks than any parity of this length could bring back, or than
+    /// [`MAX_FAULTS`](super::MAX_FAULTS).
+    #[error("more than {limit} blocks are corrupt, the most that can be brought back here")]
     TooManyFaults {
         /// The number of blocks.
         limit: u64,

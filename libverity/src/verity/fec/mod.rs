@@ -43,7 +43,7 @@ pub use covered::Covered;
 pub use encode::encode;
 pub use error::{FecError, FecLayoutError, RootsError};
 pub use layout::{FecLayout, Roots};
-pub use repair::{Repaired, Repairer};
+pub use repair::{MAX_FAULTS, Repaired, Repairer};
 
 /// The length of a code word, parity included: as many as the field has elements besides zero.
 pub const CODE_WORD_BYTES: usize = 255;

@@ -127,9 +127,9 @@ impl<const WORDS: usize> Table<WORDS> {
         for (state, byte) in states.iter_mut().zip(row) {
             let quotient = (state[0] >> 56) as u8 ^ byte;
             let product = &self.products[usize::from(quotient)];
-            for place in 0..WORDS {
+            for (place, product) in product.iter().enumerate() {
                 let from_below = if place + 1 < WORDS { state[place + 1] >> 56 } else { 0 };
-                state[place] = (state[place] << 8 | from_below) ^ product[place];
+                state[place] = (state[place] << 8 | from_below) ^ product;
             }
         }
     }

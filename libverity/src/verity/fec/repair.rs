@@ -73,6 +73,15 @@ impl Repaired {
     pub fn is_complete(&self) -> bool {
         self.faults == self.blocks
     }
+
+    /// Counts one more corrupt block, which came back or did not.
+    fn add(&mut self, block: Option<&CorrectedBlock>) {
+        self.faults += 1;
+        if let Some(block) = block {
+            self.blocks += 1;
+            self.bytes += block.corrected_bytes;
+        }
+    }
 }
 
 impl<'a, D, H, P> Repairer<'a, D, H, P>
@@ -100,7 +109,7 @@ where
     /// # Errors
     ///
     /// Fails if something cannot be read, `on_block` fails, or more blocks are corrupt than the
-    /// parity could bring back at best.
+    /// parity could bring back at best, or than [`MAX_FAULTS`](super::MAX_FAULTS).
     pub fn run(
         &self,
         mut on_block: impl FnMut(&Fault, Option<&[u8]>) -> io::Result<()>,
@@ -112,40 +121,34 @@ where
             let faults = self.faults(&hash_blocks)?;
             let is_hash = |fault: &&Fault| matches!(fault.block, FaultyBlock::Hash { .. });
             let mut came_back = 0;
-            for (fault, corrected) in self.corrected(faults.iter().filter(is_hash))? {
-                let Some(block) = corrected else { continue };
-                on_block(fault, Some(&block.bytes)).map_err(|source| FecError::Write { source })?;
-                repaired.faults += 1;
-                repaired.blocks += 1;
-                repaired.bytes += block.corrected_bytes;
+            self.correct(faults.iter().filter(is_hash), |fault, corrected| {
+                let Some(block) = corrected else { return Ok(()) };
+                on_block(fault, Some(&block.bytes))?;
+                repaired.add(Some(&block));
                 hash_blocks.insert(fault.offset_bytes, block.bytes);
                 came_back += 1;
-            }
+                Ok(())
+            })?;
             if came_back > 0 {
                 continue;
             }
             // Nothing more of the tree comes back, so what is known of the data is all there is.
             for fault in faults.iter().filter(is_hash) {
                 on_block(fault, None).map_err(|source| FecError::Write { source })?;
-                repaired.faults += 1;
+                repaired.add(None);
             }
-            let of_data = faults.iter().filter(|fault| !is_hash(fault));
-            for (fault, corrected) in self.corrected(of_data)? {
-                let bytes = corrected.as_ref().map(|block| block.bytes.as_slice());
-                on_block(fault, bytes).map_err(|source| FecError::Write { source })?;
-                repaired.faults += 1;
-                if let Some(block) = corrected {
-                    repaired.blocks += 1;
-                    repaired.bytes += block.corrected_bytes;
-                }
-            }
+            self.correct(faults.iter().filter(|fault| !is_hash(fault)), |fault, corrected| {
+                on_block(fault, corrected.as_ref().map(|block| block.bytes.as_slice()))?;
+                repaired.add(corrected.as_ref());
+                Ok(())
+            })?;
             return Ok(repaired);
         }
     }
 
     /// Finds what is corrupt, with the hash blocks that came back in their places.
     fn faults(&self, hash_blocks: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<Fault>, FecError> {
-        let limit = self.layout.parity_blocks();
+        let limit = self.layout.parity_blocks().min(MAX_FAULTS);
         let mut faults = Vec::new();
         let mut tree = PatchedTree {
             covered: &self.covered,
@@ -169,23 +172,24 @@ where
         Ok(faults)
     }
 
-    /// Decodes each round that has one of these faults, and keeps the blocks that are right then.
-    fn corrected<'f>(
+    /// Decodes each round that has one of these faults, and hands each of them to `take` with its block
+    /// if that is right then.
+    fn correct<'f>(
         &self,
         faults: impl Iterator<Item = &'f Fault>,
-    ) -> Result<Vec<(&'f Fault, Option<CorrectedBlock>)>, FecError> {
+        mut take: impl FnMut(&Fault, Option<CorrectedBlock>) -> io::Result<()>,
+    ) -> Result<(), FecError> {
         let mut rounds: BTreeMap<u64, Vec<(u8, &Fault)>> = BTreeMap::new();
         for fault in faults {
             let (round, row) = self.layout.place_of(self.block_of(fault));
             rounds.entry(round).or_default().push((row, fault));
         }
         let decoder = RoundDecoder::new(self.layout);
-        let mut all = Vec::new();
-        for (number, faults) in rounds {
+        for (number, mut missing) in rounds {
             let round =
                 decoder.read(number, &self.covered, self.parity, self.parity_offset_bytes)?;
-            let erased_rows: Vec<u8> = faults.iter().map(|(row, _)| *row).collect();
-            let mut missing = faults;
+            let erased_rows: Vec<u8> = missing.iter().map(|(row, _)| *row).collect();
+            let mut right = Vec::new();
             for erased_rows in [&erased_rows[..], &[]] {
                 if missing.is_empty() {
                     break;
@@ -196,13 +200,16 @@ where
                     if !self.is_right(fault, &block.bytes) {
                         return true;
                     }
-                    all.push((*fault, Some(block)));
+                    right.push((*fault, Some(block)));
                     false
                 });
             }
-            all.extend(missing.into_iter().map(|(_, fault)| (fault, None)));
+            let lost = missing.into_iter().map(|(_, fault)| (fault, None));
+            for (fault, block) in right.into_iter().chain(lost) {
+                take(fault, block).map_err(|source| FecError::Write { source })?;
+            }
         }
-        Ok(all)
+        Ok(())
     }
 
     fn is_right(&self, fault: &Fault, block: &[u8]) -> bool {
@@ -250,6 +257,10 @@ impl<D: ?Sized, H: ReadAt + ?Sized> Read for PatchedTree<'_, D, H> {
         Ok(buffer.len())
     }
 }
+
+/// The most corrupt blocks that are brought back in one run: 1 GiB in blocks of 4096 bytes. What is
+/// known of them takes some 50 MiB.
+pub const MAX_FAULTS: u64 = 256 * 1024;
 
 #[cfg(test)]
 mod tests;
