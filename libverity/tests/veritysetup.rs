@@ -203,7 +203,7 @@ struct Formatted {
     root_hash: RootHash,
 }
 
-/// Gives every algorithm and hash type with every pair of block sizes, and to each a number of
+/// Gives four algorithms and each hash type with every pair of block sizes, and to each a number of
 /// blocks and a salt, so that all meet: trees of 0 to 4 levels, full and hardly begun.
 fn cases() -> Vec<Case> {
     let block_sizes = [
@@ -219,7 +219,7 @@ fn cases() -> Vec<Case> {
     let salts: [&[u8]; 4] = [&[], &[0; 32], &[0xa7; 64], &[0x5c; 256]];
     let block_counts = [1, 2, 8, 9, 129, 257, 513];
     let mut cases = Vec::new();
-    for algorithm in Algorithm::ALL {
+    for algorithm in ALGORITHMS {
         for hash_type in [HashType::ChromeOs, HashType::Normal] {
             for (data_block_bytes, hash_block_bytes) in block_sizes {
                 let number = cases.len();
@@ -259,6 +259,10 @@ fn uuid_option(options: &[&str]) -> Option<impl AsRef<OsStr>> {
 }
 
 const UUID: Uuid = Uuid::from_u128(0x1234_5678_9abc_def0_0fed_cba9_8765_4321);
+
+/// One of each length of digest; the others differ in nothing that matters here.
+const ALGORITHMS: [Algorithm; 4] =
+    [Algorithm::Sha224, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
 
 /// Keeps the cases with large blocks quick.
 const MAX_DATA_BYTES: u32 = 4 * 1024 * 1024;
