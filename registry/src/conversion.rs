@@ -1,9 +1,12 @@
 //! Layers of an image, converted where they lie.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use libverity::digest::Digest;
-use libverity::layer::{ConvertedLayer, ExpectedLayer, ImageSink, LayerError, Profile, convert};
+use libverity::layer::{
+    ConvertedLayer, ExpectedLayer, ImageSink, LayerError, Profile, convert, read_archive,
+};
+use libverity::tar::{TarError, TarReader};
 
 use crate::error::Error;
 use crate::image::ImageLayer;
@@ -40,15 +43,37 @@ pub(crate) fn convert_blob(
     profiles: &[Profile],
     sink: &mut dyn ImageSink,
 ) -> Result<ConvertedLayer, ConversionError> {
+    convert(blob, &expected(layer), profiles, sink)
+        .map_err(|source| ConversionError::Layer { layer: layer.descriptor.digest, source })
+}
+
+/// Reads the blob of `layer` once and gives the members of its archive to `read`; size, digest and
+/// diffID are checked on the way, as by [`convert_layer`].
+///
+/// # Errors
+///
+/// As [`convert_layer`].
+pub(crate) fn read_members<T: Send>(
+    place: &dyn Place,
+    layer: &ImageLayer,
+    watch: Watch<'_>,
+    read: impl FnOnce(&mut TarReader<&mut dyn BufRead>) -> Result<T, TarError> + Send,
+) -> Result<T, ConversionError> {
+    let blob = place.blob(&layer.descriptor)?.without_hashing();
+    let read = read_archive(watch(layer, Box::new(blob)), &expected(layer), read)
+        .map_err(|source| ConversionError::Layer { layer: layer.descriptor.digest, source })?;
+    Ok(read.result)
+}
+
+/// Returns what the image says about a layer.
+fn expected(layer: &ImageLayer) -> ExpectedLayer {
     let descriptor = &layer.descriptor;
-    let expected = ExpectedLayer {
+    ExpectedLayer {
         media_type: Some(descriptor.media_type.to_string()),
         layer_digest: Some(descriptor.digest),
         size_bytes: Some(descriptor.size),
         diff_id: Some(layer.diff_id),
-    };
-    convert(blob, &expected, profiles, sink)
-        .map_err(|source| ConversionError::Layer { layer: descriptor.digest, source })
+    }
 }
 
 /// Says why a layer was not converted.

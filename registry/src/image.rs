@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use libverity::digest::Digest;
+use libverity::layer::Profile;
 
 use crate::config::{ImageConfig, Start};
 use crate::descriptor::Descriptor;
@@ -22,6 +23,15 @@ pub struct Image {
     pub layers: Vec<ImageLayer>,
     /// What a container of the image starts.
     pub start: Start,
+}
+
+/// Is an image with the place in which it lies.
+#[derive(Clone, Copy)]
+pub struct PlacedImage<'a> {
+    /// The place.
+    pub place: &'a dyn Place,
+    /// The image.
+    pub image: &'a Image,
 }
 
 /// Is one layer of an image.
@@ -139,6 +149,24 @@ impl Image {
             .map(|(descriptor, diff_id)| ImageLayer { descriptor: descriptor.clone(), diff_id })
             .collect();
         Ok(Self { platform: config.platform, layers, start: config.start, manifest })
+    }
+}
+
+impl ImageLayer {
+    /// Returns the profile by which `other` has the root hash that this layer has by `profile`, if there is one.
+    ///
+    /// That takes the same archive, the same mode, and the same UUID: by the digest of a layer that is not compressed,
+    /// for one, and by the diffID of the same layer, compressed.
+    pub(crate) fn same_root_hash(&self, profile: Profile, other: &Self) -> Option<Profile> {
+        if self.descriptor.digest == other.descriptor.digest {
+            return Some(profile);
+        }
+        let uuid = profile.uuid(self.descriptor.digest, self.diff_id);
+        let is_same = |by: &Profile| {
+            by.mode() == profile.mode() && by.uuid(other.descriptor.digest, other.diff_id) == uuid
+        };
+        let is_same_archive = self.diff_id == other.diff_id;
+        Profile::ALL.into_iter().find(is_same).filter(|_| is_same_archive)
     }
 }
 

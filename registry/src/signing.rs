@@ -194,7 +194,12 @@ impl From<Error> for SigningError {
     }
 }
 
-fn sign_layer(
+/// Signs the root hashes of one layer, each of what it was converted to.
+///
+/// # Errors
+///
+/// Returns why the signer did not sign; each signature has passed the kernel's rules.
+pub fn sign_layer(
     layer_digest: Digest,
     conversion: &ConvertedLayer,
     signer: &dyn Signer,

@@ -11,7 +11,8 @@
 //!                          └─ bytes ──→ digests of blocks ┘
 //! ```
 //!
-//! A [`LayerFile`] is what comes out, read again.
+//! A [`LayerFile`] is what comes out, read again. Who wants the members and no image has
+//! [`read_archive`].
 //!
 //! A conversion has up to four threads, or where there is one processor only that of its caller.
 //! Nothing of a layer is kept in memory but the names and attributes of its members, for each
@@ -21,6 +22,7 @@
 //! they are more than 8 MiB. A layer that is compressed by zstd with a large window takes up to 128 MiB
 //! on top.
 
+mod archive;
 mod built_image;
 mod compression;
 mod convert;
@@ -38,6 +40,7 @@ mod profile;
 mod side_file;
 mod stream;
 
+pub use archive::{ReadArchive, read_archive};
 pub use compression::Compression;
 pub use convert::{ConvertedLayer, ProfileImage, convert};
 pub use directory::{DirectoryArchive, DirectoryError, DirectoryOptions, Times};
