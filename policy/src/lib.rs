@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod blob;
+pub mod budget;
 pub mod diagnostic;
 pub mod errno;
 pub mod evaluate;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use libverity::digest::RootHash;
 
+use crate::budget::MAX_TEXT_BYTES;
 use crate::evaluate::{Evaluator, Facts, Volume};
 use crate::kernel_version::KernelVersion;
 use crate::node_policy::{RootHashError, checked};
@@ -30,8 +31,8 @@ pub struct Revision {
 ///
 /// # Errors
 ///
-/// Fails where the kernel refuses the text or would ignore the end of it, and where there is no higher
-/// version. What comes out was parsed and asked for each root hash.
+/// Fails where the kernel refuses the text or would ignore the end of it, where there is no higher version, and where
+/// the text becomes longer than the kernel takes. What comes out was parsed and asked for each root hash.
 pub fn revoke(
     text: &[u8],
     kernel: KernelVersion,
@@ -84,7 +85,14 @@ pub fn revoke(
             return Err(RevisionError::NoEffect { root_hash: root_hash.clone() });
         }
     }
-    Ok(Revision { text, version, added })
+    match text.len() > MAX_TEXT_BYTES {
+        true => Err(RevisionError::TooLong {
+            found_bytes: text.len(),
+            limit_bytes: MAX_TEXT_BYTES,
+            added: added.len(),
+        }),
+        false => Ok(Revision { text, version, added }),
+    }
 }
 
 /// Gives a policy a version higher than its own and than `above`: the next, or `version`. All else in the text stays as it
@@ -148,6 +156,19 @@ pub enum RevisionError {
     /// The kernel refuses the text.
     #[error(transparent)]
     Syntax(#[from] SyntaxErrors),
+    /// No signature makes a policy of the text that the kernel takes.
+    #[error(
+        "with {added} more volumes denied the policy has {found_bytes} bytes, and {limit_bytes} are the most that the \
+         kernel takes with a signature"
+    )]
+    TooLong {
+        /// How long the text would be.
+        found_bytes: usize,
+        /// How long it may be: 65,535 bytes without the smallest signature.
+        limit_bytes: usize,
+        /// How many volumes were to be denied.
+        added: usize,
+    },
 }
 
 fn higher(
@@ -284,6 +305,28 @@ mod tests {
                  op=EXECUTE dmverity_roothash=sha256:{aa} action=DENY\r\n"
             ))
         );
+    }
+
+    #[test]
+    fn a_policy_that_the_kernel_would_not_take_is_none() {
+        let text = "policy_name=t policy_version=1.0.0\nDEFAULT action=DENY\nop=EXECUTE dmverity_signature=TRUE action=ALLOW\n";
+        let hashes = |count: u16| -> Vec<RootHash> {
+            let hash = |number: u16| {
+                let mut bytes = [0x5e; 32];
+                bytes[..2].copy_from_slice(&number.to_le_bytes());
+                RootHash::from_bytes(bytes)
+            };
+            (0..count).map(hash).collect()
+        };
+        // A rule has 112 bytes and its line end.
+        let most = revised(text, &hashes(570)).unwrap();
+        assert!((60_000..MAX_TEXT_BYTES).contains(&most.len()), "{}", most.len());
+        let error = revised(text, &hashes(620)).unwrap_err();
+        let RevisionError::TooLong { found_bytes, limit_bytes, added } = error else {
+            panic!("{error}")
+        };
+        assert_eq!((limit_bytes, added), (MAX_TEXT_BYTES, 620));
+        assert!(found_bytes > limit_bytes);
     }
 
     #[test]

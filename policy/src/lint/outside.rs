@@ -5,6 +5,7 @@ use libverity::pkcs7::MAX_MESSAGE_BYTES;
 
 use super::rules::brief;
 use super::{Findings, Lint, Linter};
+use crate::budget::{LEAST_SIGNATURE_BYTES, USUAL_SIGNATURE_BYTES};
 use crate::syntax::{Policy, Span, Statement};
 
 pub(super) fn lint(linter: &Linter, text: &[u8], policy: &Policy, findings: &mut Findings) {
@@ -89,9 +90,3 @@ fn length(linter: &Linter, text: &[u8], policy: &Policy, findings: &mut Findings
         None => {}
     }
 }
-
-/// What the shortest signature adds to a text: P-256, no certificate, an issuer of a few bytes.
-const LEAST_SIGNATURE_BYTES: usize = 200;
-
-/// What a signature by RSA-4096 adds together with its certificate.
-const USUAL_SIGNATURE_BYTES: usize = 2_500;
