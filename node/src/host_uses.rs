@@ -26,16 +26,7 @@ use crate::unit_programs::{entries, unit_programs};
 /// Fails without root.
 pub fn host_uses() -> Result<HostUses, HostError> {
     let facts = FileFacts::open()?;
-    let mut uses = Vec::new();
-    let processes = Process::all()?;
-    for process in &processes {
-        match add_process(process, &facts, &mut uses) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                uses.push(hidden(process, &error));
-            }
-            other => other?,
-        }
-    }
+    let (mut uses, processes) = process_uses(&facts)?;
     let host = Host;
     let mut programs =
         Programs { loader: Loader::new(&host), facts: &facts, known: BTreeMap::new() };
@@ -76,7 +67,22 @@ pub fn host_uses() -> Result<HostUses, HostError> {
             is_vital: false,
         });
     }
-    Ok(HostUses { uses, processes: processes.len(), modules_without_file })
+    Ok(HostUses { uses, processes, modules_without_file })
+}
+
+/// Lists what the processes execute, and counts them.
+pub(crate) fn process_uses(facts: &FileFacts) -> io::Result<(Vec<Use>, usize)> {
+    let mut uses = Vec::new();
+    let processes = Process::all()?;
+    for process in &processes {
+        match add_process(process, facts, &mut uses) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                uses.push(hidden(process, &error));
+            }
+            other => other?,
+        }
+    }
+    Ok((uses, processes.len()))
 }
 
 /// Is what the running machine executes and loads.

@@ -19,6 +19,7 @@
 //! # Ok::<(), image_mount::ImageMountError>(())
 //! ```
 
+pub mod affected;
 pub mod audit_join;
 pub mod audit_source;
 pub mod audit_watch;

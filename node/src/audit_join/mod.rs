@@ -107,6 +107,15 @@ impl Joiner {
     }
 }
 
+/// Returns the container in which a running process is, with what its bundle says; `None` for one in none.
+pub(crate) fn container_of_process(pid: u32) -> Option<Container> {
+    let running = RunningProcess::find(pid, None, None)?;
+    let id = running.cgroup.as_deref().and_then(ContainerId::of_cgroup)?;
+    let mut container = container(id);
+    bundle::describe(&mut container);
+    Some(container)
+}
+
 /// Adds what the record of the system call says, where the process is gone.
 fn add_call(process: &mut Process, call: Option<&SystemCall>) {
     let Some(call) = call else { return };
