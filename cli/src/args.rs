@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Audit(command::audit::Command),
     Completions(command::completions::Arguments),
     Copy(command::copy::Arguments),
+    Diff(command::diff::Arguments),
     #[command(subcommand)]
     Hook(command::hook::Command),
     Inspect(command::inspect::Arguments),
@@ -73,9 +74,11 @@ pub(crate) enum Command {
     Man(command::man::Arguments),
     #[command(subcommand)]
     Node(command::node::Command),
+    Patch(command::patch::Arguments),
     #[command(subcommand)]
     Policy(command::policy::Command),
     Push(command::push::Arguments),
+    Rebase(command::rebase::Arguments),
     Sign(command::sign::Arguments),
     #[command(subcommand)]
     Verity(command::verity::Command),
@@ -90,14 +93,17 @@ impl Command {
             Self::Audit(command) => command.run(output),
             Self::Completions(arguments) => command::completions::run(arguments),
             Self::Copy(arguments) => command::copy::run(arguments, output),
+            Self::Diff(arguments) => command::diff::run(arguments, output),
             Self::Hook(command) => command.run(output),
             Self::Inspect(arguments) => command::inspect::run(arguments, output),
             Self::Key(command) => command.run(output),
             Self::Layer(command) => command.run(output),
             Self::Man(arguments) => command::man::run(arguments),
             Self::Node(command) => command.run(output),
+            Self::Patch(arguments) => command::patch::run(arguments, output),
             Self::Policy(command) => command.run(output),
             Self::Push(arguments) => command::push::run(arguments, output),
+            Self::Rebase(arguments) => command::rebase::run(arguments, output),
             Self::Sign(arguments) => command::sign::run(arguments, output),
             Self::Verity(command) => command.run(output),
             Self::Verify(arguments) => command::verify::run(arguments, output),

@@ -122,6 +122,11 @@ impl Package {
         file.split('_').next().unwrap_or_default().to_owned()
     }
 
+    /// Returns its file, of the form `.deb`.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Returns the tar with its files, not compressed.
     pub fn data_archive(&self) -> Result<Vec<u8>> {
         run(command("dpkg-deb")?.arg("--fsys-tarfile").arg(&self.file))

@@ -24,6 +24,26 @@ fn nothing_is_mounted_on_a_new_node() {
     assert!(!environment.files().keys().any(|path| path.ends_with("state")));
 }
 
+/// What is affected is seen in a virtual machine; here nothing is on a volume of dm-verity.
+#[test]
+fn nothing_here_runs_from_a_layer_that_is_denied() {
+    let environment = Environment::new();
+    environment.run(["policy", "new", "node.policy"]).done();
+    environment.write("bad.policy", b"no policy");
+    for (policy, code) in [("missing.policy", 3), ("bad.policy", 2)] {
+        assert_eq!(environment.refused(["node", "affected", "--policy", policy]).code, code);
+    }
+    if !environment.is_root() {
+        osguard_testkit::skip("root, who alone sees what all processes run");
+        return;
+    }
+    let affected = ["node", "affected", "--policy", "node.policy", "--output", "json"];
+    let report = environment.run(affected).json();
+    assert_eq!(report["processes"].as_array().unwrap().len(), 0);
+    assert_eq!(report["mounts"].as_array().unwrap().len(), 0);
+    assert!(report["processes_looked_at"].as_u64().unwrap() > 0);
+}
+
 #[test]
 fn root_is_needed() {
     let environment = Environment::with_keys();

@@ -4,6 +4,7 @@
 mod audit;
 mod boot;
 mod host;
+mod patching;
 mod refusal;
 mod script;
 mod trial;

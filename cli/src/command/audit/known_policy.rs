@@ -32,7 +32,8 @@ impl PolicyArguments {
     }
 }
 
-fn read(path: &Path) -> Result<KnownPolicy, Failure> {
+/// Reads a policy from a file, text or signed.
+pub(crate) fn read(path: &Path) -> Result<KnownPolicy, Failure> {
     let bytes = small_file::read(path)?;
     let name = path.display().to_string();
     let refused = |message: String| {
@@ -54,7 +55,7 @@ fn read(path: &Path) -> Result<KnownPolicy, Failure> {
 }
 
 /// Reads the policy in force; none where there is none, or it may not be read: it is only of help.
-fn in_force() -> Option<KnownPolicy> {
+pub(crate) fn in_force() -> Option<KnownPolicy> {
     let tree = IpeTree::open().ok()?;
     let status = IpeStatus::read(&tree).ok()?;
     let active = status.active()?;

@@ -3,7 +3,7 @@
 mod event_report;
 mod explain;
 mod failure;
-mod known_policy;
+pub(crate) mod known_policy;
 mod records;
 mod suggest;
 mod tail;

@@ -1,6 +1,7 @@
 //! `osguard layer`.
 
 mod build;
+pub(crate) mod directory_options;
 mod inspect;
 mod source;
 mod tree;

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use libverity::layer::{DirectoryArchive, DirectoryError, DirectoryOptions, LayerError, Times};
+use libverity::layer::{DirectoryArchive, DirectoryError, LayerError};
 
+use super::directory_options::DirectoryOptionsArguments;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::new_file::NewFile;
@@ -17,64 +17,21 @@ pub(super) struct DirectoryArguments {
     /// Write the archive of the directory to this file as well; it is the layer for an image in a registry
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
-    /// The owner of all files of the directory, in numbers [default: each file's own]
-    #[arg(long, value_name = "UID:GID")]
-    owner: Option<Owner>,
-    /// The time of all files of the directory, in seconds since 1970 [default: each file's own, but not after
-    /// SOURCE_DATE_EPOCH]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    mtime: Option<i64>,
+    #[command(flatten)]
+    options: DirectoryOptionsArguments,
 }
 
 impl DirectoryArguments {
-    fn options(&self) -> Result<DirectoryOptions, Failure> {
-        let times = match (self.mtime, std::env::var_os(SOURCE_DATE_EPOCH)) {
-            (Some(time), _) => Times::All(time),
-            (None, None) => Times::Keep,
-            (None, Some(epoch)) => match epoch.to_str().and_then(|epoch| epoch.parse().ok()) {
-                Some(epoch) => Times::NotAfter(epoch),
-                None => {
-                    return Err(Failure::new(
-                        ExitStatus::Usage,
-                        format!("{SOURCE_DATE_EPOCH} is {epoch:?}, and no number of seconds"),
-                    ));
-                }
-            },
-        };
-        Ok(DirectoryOptions { owner: self.owner.map(|Owner { uid, gid }| (uid, gid)), times })
-    }
-
     /// Refuses what makes no sense for a layer that is an archive already.
     fn refuse_for_an_archive(&self, layer: &Path) -> Result<(), Failure> {
-        let flags = [
-            ("--archive", self.archive.is_some()),
-            ("--owner", self.owner.is_some()),
-            ("--mtime", self.mtime.is_some()),
-        ];
-        match flags.into_iter().find(|(_, is_given)| *is_given) {
-            Some((flag, _)) => Err(Failure::new(
+        let archive = self.archive.as_ref().map(|_| "--archive");
+        match archive.or_else(|| self.options.given()) {
+            Some(flag) => Err(Failure::new(
                 ExitStatus::Usage,
                 format!("{flag} is for a directory, and {} is none", shown(layer)),
             )),
             None => Ok(()),
         }
-    }
-}
-
-/// A user and a group.
-#[derive(Clone, Copy, Debug)]
-struct Owner {
-    uid: u32,
-    gid: u32,
-}
-
-impl FromStr for Owner {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = |number: &str| number.parse().map_err(|_| "two numbers like 0:0 are needed");
-        let (uid, gid) = text.split_once(':').unwrap_or((text, ""));
-        Ok(Self { uid: parse(uid)?, gid: parse(gid)? })
     }
 }
 
@@ -109,9 +66,10 @@ impl Source {
         for output in std::iter::once(image).chain(arguments.archive.as_deref()) {
             refuse_within(output, path)?;
         }
-        let directory = DirectoryArchive::open(path, arguments.options()?).map_err(|error| {
-            Failure::from_error(ExitStatus::Failure, error).context(path.display())
-        })?;
+        let directory =
+            DirectoryArchive::open(path, arguments.options.options()?).map_err(|error| {
+                Failure::from_error(ExitStatus::Failure, error).context(path.display())
+            })?;
         let Some(archive) = &arguments.archive else {
             return Ok(Self { blob: Box::new(directory), size_bytes: 0, archive: None });
         };
@@ -212,5 +170,3 @@ struct CopyError {
     path: PathBuf,
     source: io::Error,
 }
-
-const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";

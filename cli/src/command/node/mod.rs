@@ -1,5 +1,6 @@
 //! `osguard node`.
 
+mod affected;
 mod doctor;
 mod failure;
 mod list;
@@ -19,6 +20,7 @@ use crate::output::Output;
 /// Mount signed images on this machine so that the kernel verifies every block, and see that nothing undermines it
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Affected(affected::Arguments),
     Doctor(doctor::Arguments),
     List(list::Arguments),
     Mount(Box<mount::Arguments>),
@@ -31,6 +33,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
+            Self::Affected(arguments) => affected::run(arguments, output),
             Self::Doctor(arguments) => doctor::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Mount(arguments) => mount::run(arguments, output),

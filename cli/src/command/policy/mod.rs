@@ -19,6 +19,7 @@ mod simulate;
 mod soak;
 mod source;
 mod status;
+mod superseded;
 mod trial;
 mod volumes;
 mod wanted;

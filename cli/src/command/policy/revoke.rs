@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use libverity::digest::RootHash;
 use libverity::layer::Profile;
+use libverity::pkcs7::MAX_MESSAGE_BYTES;
+use osguard_policy::budget::USUAL_TEXT_BYTES;
 use osguard_policy::revision::{RevisionError, revoke};
 use osguard_policy::version::PolicyVersion;
 use serde::Serialize;
 
 use super::source::{KernelArguments, Source};
+use super::superseded::SupersededArguments;
 use super::volumes::{self, Volumes};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -22,7 +25,7 @@ use crate::signing::certificates;
 ///
 /// The denials come in front of all other rules; whatever else is in the text stays as it is. What
 /// comes out has to be signed and deployed. The root hashes of an image and of a file are worked out
-/// from their bytes, for each profile.
+/// from their bytes, for each profile. With its signature a policy has at most 65,535 bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The text of the policy; it is rewritten
@@ -37,6 +40,8 @@ pub(crate) struct Arguments {
     /// The kernel trusts a key or does not; this takes back what it has signed so far, where it can be found.
     #[arg(long, value_name = "FILE")]
     signed_by: Vec<PathBuf>,
+    #[command(flatten)]
+    superseded: SupersededArguments,
     /// Write the result there instead, into a file that must not exist; - is standard output
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -88,9 +93,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         signers.extend(certificates(path)?);
     }
     let (named, network) = (&arguments.volumes, &arguments.network);
-    let root_hashes = match signers.is_empty() {
-        true => volumes::root_hashes(named, &Profile::ALL, network, output)?,
-        false => volumes::signed_by(named, &signers, network)?,
+    let root_hashes = match (arguments.superseded.is_given(), signers.is_empty()) {
+        (true, _) => arguments.superseded.root_hashes(named, network, output)?,
+        (false, true) => volumes::root_hashes(named, &Profile::ALL, network, output)?,
+        (false, false) => volumes::signed_by(named, &signers, network)?,
     };
     let revision =
         revoke(&source.text, kernel, &root_hashes, arguments.policy_version).map_err(|error| {
@@ -100,9 +106,19 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
                 RevisionError::NoHigherVersion { .. } => {
                     failure.hint("A policy of another name starts anew, after the next boot.")
                 }
+                RevisionError::TooLong { .. } => failure
+                    .hint("Retire a key: without its certificate in the kernel's keyrings nothing that it has signed runs, and its denials can go.")
+                    .hint("Or pin: `osguard policy new --pin` allows the volumes in use alone, and needs no denials."),
                 _ => failure,
             }
         })?;
+    if revision.text.len() > USUAL_TEXT_BYTES {
+        output.warning(format_args!(
+            "the policy has {} bytes: with its signature it may have more than the {MAX_MESSAGE_BYTES} that the kernel \
+             takes",
+            revision.text.len()
+        ));
+    }
     let file = destination(arguments);
     match &file {
         Some(file) if file == path && revision.added.is_empty() => {}

@@ -1,9 +1,10 @@
 //! `osguard verify`.
 
 mod report;
+pub(crate) mod verdict;
 
-use osguard_admission::judgement::{JudgedImage, Refusal, name};
-use osguard_policy::trust::{Finding, Judge, Standing};
+use osguard_admission::judgement::{JudgedImage, name};
+use osguard_policy::trust::{Judge, Standing};
 use report::{ManifestReport, TrustReport, VerifyReport};
 
 use crate::conversion::watch;
@@ -79,54 +80,14 @@ fn conclude(
     judge: &Judge<'_>,
     output: &Output,
 ) -> Result<ExitStatus, Failure> {
-    let failure = match worst {
-        Standing::Signed => return Ok(ExitStatus::Done),
-        Standing::Skipped => {
-            output.warning(format_args!(
-                "nothing was verified: the trust configuration skips {:?}",
-                judge.scope().name
-            ));
-            return Ok(ExitStatus::Done);
-        }
-        Standing::Refused => refused(image, judged),
-        Standing::ContentDiffers => Failure::new(
-            ExitStatus::ContentDiffers,
-            format!("{image} is not what was signed: a root hash differs"),
-        )
-        .hint("Sign it again if you know why it changed; if not, do not run it."),
-        Standing::NotTrusted => Failure::new(
-            ExitStatus::NotTrusted,
-            format!("{image} has signatures, but none that is valid and trusted for every layer"),
-        )
-        .hint("--trust names the certificates of the signers that you trust."),
-        Standing::NotSigned => {
-            Failure::new(ExitStatus::NotSigned, format!("{image} has layers without a signature"))
-                .hint("`osguard sign` signs every layer of an image.")
-        }
-    };
-    Err(failure)
-}
-
-/// Fails with the first reason for which a layer is refused that the kernel would take.
-fn refused(image: &str, judged: &[&JudgedImage]) -> Failure {
-    let refusal = judged.iter().find_map(|image| image.refusal());
-    let (finding, reason) = match refusal {
-        Some(Refusal { finding, reason }) => (finding, reason),
-        None => (None, "a layer has no good signature".to_owned()),
-    };
-    let hint = match finding {
-        Some(Finding::Invalid { .. }) => {
-            "Sign it again with a certificate that is valid, or have the scope say validity = \"log\"."
-        }
-        Some(Finding::RevokedSigner { .. }) => {
-            "Sign it again with another key; `osguard key coverage` shows what else the key has signed."
-        }
-        Some(Finding::RevokedRootHash { .. }) => "Do not run it: take a version that was mended.",
-        _ => "Have those sign whose signatures are missing.",
-    };
-    Failure::new(
-        ExitStatus::Refused,
-        format!("{image} is refused by the trust configuration: {reason}"),
-    )
-    .hint(hint)
+    if worst == Standing::Skipped {
+        output.warning(format_args!(
+            "nothing was verified: the trust configuration skips {:?}",
+            judge.scope().name
+        ));
+    }
+    match verdict::failure(image, worst, judged) {
+        None => Ok(ExitStatus::Done),
+        Some(failure) => Err(failure),
+    }
 }

@@ -1,0 +1,139 @@
+//! A patch, a better one, and the first one taken back: on a node that runs both.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use libverity::digest::RootHash;
+use osguard_testkit::command::find;
+use osguard_testkit::image::{Compression, LayerSource, LayoutMaker, TarHeader, TarMaker};
+use osguard_testkit::vm::{Kernel, Outcome};
+use osguard_testkit::{Result, or_skip};
+use serde_json::Value;
+
+use crate::host::Host;
+use crate::succeeded;
+
+#[test]
+fn vm_6_12_takes_a_patch_back() {
+    takes_a_patch_back(Kernel::V6_12);
+}
+
+#[test]
+fn vm_7_2_takes_a_patch_back() {
+    takes_a_patch_back(Kernel::V7_2);
+}
+
+fn takes_a_patch_back(kernel: Kernel) {
+    let Some((revoked, outcome)) = or_skip(run(kernel)) else { return };
+    assert_eq!(outcome.exit_code, 0, "{}", outcome.console);
+    for step in ["mount-old", "mount-new", "deploy", "deploy-next", "still-running"] {
+        succeeded(&outcome, step);
+    }
+    // The base is one device for both, and each patch another.
+    let devices = |step: &str| outcome.step(step).stdout_text();
+    assert_eq!((devices("devices-old"), devices("devices-new")), ("2".into(), "3".into()));
+    let list = outcome.step("list").stdout_text();
+    assert!(list.contains("/old") && list.contains("/new"), "{list}");
+
+    let prints = |step: &str, text: &str| {
+        succeeded(&outcome, step);
+        assert_eq!(outcome.step(step).stdout_text(), text, "{step}");
+    };
+    prints("run-old", "vulnerable");
+    prints("run-new", "fixed");
+    for (step, code) in [("deny-old", 126), ("deny-start", 126)] {
+        assert_eq!(outcome.step(step).exit_code, code, "{step}: {}", outcome.console);
+    }
+    prints("run-new-after", "fixed");
+    prints("run-others", "others");
+    for step in ["affected", "affected-after"] {
+        what_runs_on_the_layer_is_told(&outcome, step, &revoked);
+    }
+}
+
+/// The container that still runs on the layer, and the image that has it.
+fn what_runs_on_the_layer_is_told(outcome: &Outcome, step: &str, revoked: &[RootHash]) {
+    succeeded(outcome, step);
+    let report: Value = serde_json::from_slice(&outcome.step(step).stdout).expect("JSON");
+    let processes = report["processes"].as_array().expect("processes");
+    let [process] = &processes[..] else { panic!("{step}: {report:#}") };
+    assert_eq!(process["name"], "busybox-old", "{step}");
+    let root_hash = process["files"][0]["root_hash"].as_str().expect("a root hash");
+    let is_revoked = |text: &str| revoked.iter().any(|revoked| text == revoked.to_string());
+    assert!(is_revoked(root_hash.trim_start_matches("sha256:")), "{step}: {report:#}");
+    let mounts = report["mounts"].as_array().expect("mounts");
+    let [mount] = &mounts[..] else { panic!("{step}: {report:#}") };
+    assert_eq!(mount["target"], "/old", "{step}");
+    assert_eq!(mount["root_hashes"].as_array().expect("root hashes").len(), 1, "{step}");
+}
+
+/// Makes the image `v1`, its patch `v2`, and `v3`, which has a better patch in the place of that one.
+fn run(kernel: Kernel) -> Result<(Vec<RootHash>, Outcome)> {
+    let host = Host::new()?;
+    let busybox = fs::read(find("busybox")?).expect("the program");
+    let program = |name: &str| TarHeader { mode: 0o755, ..TarHeader::file(name) };
+    let base = TarMaker::new()
+        .directory("./", 0o755)
+        .directory("bin", 0o755)
+        .entry(program("bin/busybox"), &busybox)
+        .symlink("bin/sh", "busybox")
+        .entry(program("bin/app"), b"#!/bin/sh\necho first\n")
+        .finish();
+    let base = LayerSource::new(base, Compression::Gzip)?;
+    LayoutMaker::new(host.path("images"))?.image("v1", &[base])?;
+    host.osguard(&["sign", "oci:images:v1", "--key", "trusted.key"]);
+    let write = |path: &str, contents: &[u8]| {
+        let path = host.path(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(&path, contents).expect("a file");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
+    };
+    write("fix1/bin/app", b"#!/bin/sh\necho vulnerable\n");
+    write("fix1/bin/busybox-old", &busybox);
+    write("fix2/bin/app", b"#!/bin/sh\necho fixed\n");
+    for (from, fix, to) in [("oci:images:v1", "fix1", "v2"), ("oci:images:v2", "fix2", "v3")] {
+        let patch = ["patch", from, "--add", fix, "--tag", to, "--owner", "0:0"];
+        let signing = ["--trust", "trusted.crt", "--sign", "--key", "trusted.key"];
+        host.osguard(&[&patch[..], &signing].concat());
+    }
+    let revoke = ["policy", "revoke", "policies/1.pol", "oci:images:v2", "--superseded-by"];
+    let to = ["oci:images:v3", "--to", "policies/next.pol", "--output", "json"];
+    let output = host.command(&[&revoke[..], &to].concat()).output().expect("osguard starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let revoked = report["revoked"].as_array().expect("root hashes").iter();
+    let revoked = revoked.map(|hash| hash.as_str().expect("text").parse().expect("a root hash"));
+    let revoked = revoked.collect();
+    host.osguard(&["policy", "sign", "policies/next.pol", "--key", "trusted.key"]);
+    let machine = host.machine(kernel)?.file("/policies/next.p7b", host.path("policies/next.p7b"));
+    Ok((revoked, machine.script(SCRIPT).run()?))
+}
+
+const SCRIPT: &str = r#"
+mkdir -p /images /node /old /new
+mount -t ext4 -o ro /dev/vda /images
+mount -t ext4 /dev/vdb /node
+export OSGUARD_STORE=/node/store
+
+step mount-old osguard node mount oci:/images:v2 /old
+step devices-old sh -c 'ls /sys/block | grep -c ^dm-'
+step mount-new osguard node mount oci:/images:v3 /new
+step devices-new sh -c 'ls /sys/block | grep -c ^dm-'
+step list osguard node list
+step deploy osguard policy deploy /policies/1.p7b
+step run-old chroot /old /bin/app
+step run-new chroot /new /bin/app
+chroot /old /bin/busybox-old sleep 1000 &
+old=$!
+until grep -q busybox-old /proc/$old/comm; do sleep 1; done
+step affected osguard node affected --policy /policies/next.p7b --output json
+step deploy-next osguard policy deploy /policies/next.p7b
+
+step deny-old chroot /old /bin/app
+step deny-start chroot /old /bin/busybox-old true
+step run-new-after chroot /new /bin/app
+step run-others chroot /old /bin/busybox echo others
+step still-running kill -0 $old
+step affected-after osguard node affected --output json
+kill -9 $old
+exit 0
+"#;
