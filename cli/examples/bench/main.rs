@@ -13,6 +13,7 @@ mod lanes;
 mod layers;
 mod measure;
 mod moving;
+mod patching;
 mod policy;
 mod signing;
 mod simulating;
@@ -35,7 +36,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     ("admission", admission::measure),
     ("audit", audit::measure),
     ("lanes", |_| {
@@ -44,6 +45,7 @@ const PARTS: [Part; 13] = [
     }),
     ("keys", keys::measure),
     ("layers", layers::measure),
+    ("patch", patching::measure),
     ("policy", |_| policy::measure()),
     ("simulate", simulating::measure),
     ("signing", signing::measure),
