@@ -4,8 +4,9 @@
 //! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
 //! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
 //! `kill -9`, [`deploy`] brings a signed policy into force, and [`host_uses`] tells beforehand what a policy would be
-//! asked about. [`audit_source`] and [`audit_join`] tell what the kernel denied and what that was, and [`doctor`] what
-//! undermines all of this.
+//! asked about. [`audit_source`] and [`audit_join`] tell what the kernel denied and what that was, [`doctor`] what
+//! undermines all of this, [`canary`] whether
+//! the kernel enforces at this moment, and [`preflight`] what stands in the way of that.
 //!
 //! ```no_run
 //! use osguard_node::image_mount::{self, MountOptions};
@@ -24,6 +25,7 @@ pub mod audit_join;
 pub mod audit_source;
 pub mod audit_watch;
 pub mod boot_policy;
+pub mod canary;
 pub mod containerd;
 pub mod deploy;
 pub mod device_number;
@@ -44,6 +46,7 @@ pub mod mount_namespace;
 pub mod mount_table;
 mod overlay_layer;
 pub mod policy_history;
+pub mod preflight;
 pub mod probe;
 pub mod processes;
 pub mod provision;

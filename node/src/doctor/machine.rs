@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// Reads the configuration with which the running kernel was built.
-    pub(super) fn kernel_config(&self) -> Result<KernelConfig, Unchecked> {
+    pub(crate) fn kernel_config(&self) -> Result<KernelConfig, Unchecked> {
         let release = self.read("/proc/sys/kernel/osrelease")?;
         let release = release.trim_end();
         let places = [

@@ -8,21 +8,28 @@
 //! little as a finding does: nothing is healthy because nobody could see it.
 
 mod audit;
+mod containerd;
+mod containerd_config;
 mod erofs_mounts;
 mod ipe;
 mod kernel_options;
 mod keyrings;
 mod layers;
+mod loop_devices;
 mod machine;
+mod oci_runtime;
+mod overlay;
 mod policy;
 mod verity_tables;
 
 use std::fmt;
 
+pub(crate) use containerd::addresses as containerd_addresses;
 pub use machine::Machine;
+pub(crate) use policy::judge as judge_policy;
 
 /// Lists all checks, in the order in which they are made.
-pub const CHECKS: [Check; 8] = [
+pub const CHECKS: [Check; 12] = [
     ipe::CHECK,
     policy::CHECK,
     kernel_options::CHECK,
@@ -31,7 +38,18 @@ pub const CHECKS: [Check; 8] = [
     erofs_mounts::CHECK,
     keyrings::CHECK,
     audit::CHECK,
+    containerd::CHECK,
+    oci_runtime::CHECK,
+    overlay::CHECK,
+    loop_devices::CHECK,
 ];
+
+/// Are the checks of what a kernel needs to enforce anything.
+pub(crate) const KERNEL_CHECKS: [Check; 2] = [ipe::CHECK, kernel_options::CHECK];
+
+/// Are the checks of what containers need under a policy.
+pub(crate) const RUNTIME_CHECKS: [Check; 4] =
+    [containerd::CHECK, oci_runtime::CHECK, overlay::CHECK, loop_devices::CHECK];
 
 /// Looks for one kind of trouble.
 #[derive(Clone, Copy)]
@@ -113,12 +131,12 @@ pub struct Unchecked {
 }
 
 impl Unchecked {
-    fn because(reason: impl fmt::Display) -> Self {
+    pub(crate) fn because(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string() }
     }
 
     /// Takes over an error with all its causes.
-    fn error(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn error(error: &dyn std::error::Error) -> Self {
         let mut reason = error.to_string();
         let mut cause = error.source();
         while let Some(source) = cause {

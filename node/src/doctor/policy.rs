@@ -61,7 +61,7 @@ fn active_policy(tree: &IpeTree, active: &LoadedPolicy) -> Result<Vec<Finding>, 
         .ok_or_else(|| Unchecked::because("the active policy went away while it was read"))?;
     let policy = parse(&text, KernelVersion::V7_2)
         .map_err(|error| Unchecked::because(format_args!("the active policy {name}: {error}")))?;
-    let mut findings = judge(name, &policy);
+    let mut findings = judge(&policy);
     if !active.signed {
         findings.push(Finding::note(
             format!("the active policy {name} is built into the kernel"),
@@ -72,7 +72,8 @@ fn active_policy(tree: &IpeTree, active: &LoadedPolicy) -> Result<Vec<Finding>, 
 }
 
 /// Finds out what a policy lets run that nobody signed.
-fn judge(name: &str, policy: &Policy) -> Vec<Finding> {
+pub(crate) fn judge(policy: &Policy) -> Vec<Finding> {
+    let name = String::from_utf8_lossy(&policy.header.name.value);
     let is_allowed = |operation, facts: &Facts| {
         Evaluator::new().decide(policy, Some(operation), facts).action == Action::Allow
     };
@@ -84,13 +85,13 @@ fn judge(name: &str, policy: &Policy) -> Vec<Finding> {
         || is_allowed(Operation::Execute, &unsigned)
     {
         findings.push(Finding::critical(
-            format!("the active policy {name} allows the execution of what nobody signed"),
+            format!("the policy {name} allows the execution of what nobody signed"),
             "`osguard policy new` writes one that does not",
         ));
     }
     if is_allowed(Operation::KernelModule, &Facts::default()) {
         findings.push(Finding::note(
-            format!("the active policy {name} lets kernel modules be loaded from anywhere"),
+            format!("the policy {name} lets kernel modules be loaded from anywhere"),
             "`osguard policy new --guard KMODULE` guards them, unless the kernel asks for signed modules anyway",
         ));
     }
@@ -99,7 +100,7 @@ fn judge(name: &str, policy: &Policy) -> Vec<Finding> {
         && !is_allowed(Operation::Execute, &Facts::default())
     {
         findings.push(Finding::note(
-            format!("the active policy {name} trusts the initramfs, to which root can add files as long as it is reachable"),
+            format!("the policy {name} trusts the initramfs, to which root can add files as long as it is reachable"),
             "leave boot_verified=TRUE out where nothing of the initramfs has to run on",
         ));
     }
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(critical(found("", "1", "")), ["no policy is in force: everything runs"]);
         assert_eq!(
             critical(found(loose, "1", "")),
-            ["the active policy t allows the execution of what nobody signed"]
+            ["the policy t allows the execution of what nobody signed"]
         );
         let off = critical(found(STRICT, "0", ""));
         assert!(off[0].starts_with("enforcement is switched off"), "{off:?}");

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use osguard_node::doctor::{CHECKS, Check, Finding, Machine, Severity};
+use osguard_node::doctor::{CHECKS, Finding, Machine, Severity};
 use osguard_node::state_directory::StateDirectory;
 use osguard_policy::trust::TrustStore;
 use serde::Serialize;
@@ -18,7 +18,8 @@ use crate::printable::Printable;
 ///
 /// Looks for what neither of them tells by itself: tables that ignore corruption, devices that run something else than
 /// what was activated, images with content outside of what is verified, enforcement that is switched off, keyrings
-/// that trust too much, a kernel without what is needed. Each finding comes with what to do about it. Nothing is
+/// that trust too much, a kernel without what is needed, a containerd that goes past osguard, a runtime that cannot start
+/// anything under a policy. Each finding comes with what to do about it. Nothing is
 /// changed.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXIT_CODES)]
@@ -38,8 +39,9 @@ struct DoctorReport {
     checks: Vec<CheckReport>,
 }
 
+/// Is what came of one check.
 #[derive(Serialize)]
-struct CheckReport {
+pub(super) struct CheckReport {
     check: &'static str,
     /// What is right where nothing was found.
     title: &'static str,
@@ -59,20 +61,45 @@ impl Report for DoctorReport {
     const SCHEMA: &'static str = "osguard.node.doctor.v1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for check in &self.checks {
-            let state = match (&check.unchecked, &check.findings[..]) {
-                (Some(_), _) => "unknown",
-                (None, []) => "ok",
-                (None, _) => "FOUND",
-            };
-            writeln!(out, "{state:<8} {}", check.title)?;
-            if let Some(reason) = &check.unchecked {
-                writeln!(out, "         not looked at: {}", Printable(reason))?;
+        self.checks.iter().try_for_each(|check| check.text(out))
+    }
+}
+
+impl CheckReport {
+    pub(super) fn new(
+        check: &'static str,
+        title: &'static str,
+        found: Result<Vec<Finding>, impl ToString>,
+    ) -> Self {
+        let (findings, unchecked) = match found {
+            Ok(mut findings) => {
+                findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+                (findings, None)
             }
-            for finding in &check.findings {
-                writeln!(out, "         {}: {}", finding.severity, Printable(&finding.what))?;
-                writeln!(out, "           {}", Printable(&finding.remedy))?;
-            }
+            Err(reason) => (Vec::new(), Some(reason.to_string())),
+        };
+        let report = |Finding { severity, what, remedy }| FindingReport {
+            severity: severity.to_string(),
+            what,
+            remedy,
+        };
+        let findings = findings.into_iter().map(report).collect();
+        Self { check, title, findings, unchecked }
+    }
+
+    pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let state = match (&self.unchecked, &self.findings[..]) {
+            (Some(_), _) => "unknown",
+            (None, []) => "ok",
+            (None, _) => "FOUND",
+        };
+        writeln!(out, "{state:<8} {}", self.title)?;
+        if let Some(reason) = &self.unchecked {
+            writeln!(out, "         not looked at: {}", Printable(reason))?;
+        }
+        for finding in &self.findings {
+            writeln!(out, "         {}: {}", finding.severity, Printable(&finding.what))?;
+            writeln!(out, "           {}", Printable(&finding.remedy))?;
         }
         Ok(())
     }
@@ -94,25 +121,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         (Some(Severity::Note), _) => ("note", ExitStatus::Done),
         (None, _) => ("healthy", ExitStatus::Done),
     };
-    let checks = checks.into_iter().map(|(check, found)| check_report(check, found));
+    let checks =
+        checks.into_iter().map(|(check, found)| CheckReport::new(check.name, check.title, found));
     output.report(&DoctorReport { verdict, checks: checks.collect() })?;
     Ok(status)
-}
-
-fn check_report(check: &Check, found: Result<Vec<Finding>, impl ToString>) -> CheckReport {
-    let (findings, unchecked) = match found {
-        Ok(mut findings) => {
-            findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-            (findings, None)
-        }
-        Err(reason) => (Vec::new(), Some(reason.to_string())),
-    };
-    let findings = findings.into_iter().map(|Finding { severity, what, remedy }| FindingReport {
-        severity: severity.to_string(),
-        what,
-        remedy,
-    });
-    CheckReport { check: check.name, title: check.title, findings: findings.collect(), unchecked }
 }
 
 const EXIT_CODES: &str = "\

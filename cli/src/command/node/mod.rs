@@ -1,10 +1,12 @@
 //! `osguard node`.
 
 mod affected;
+mod canary;
 mod doctor;
 mod failure;
 mod list;
 mod mount;
+mod preflight;
 mod run;
 mod signatures;
 mod unmount;
@@ -21,9 +23,11 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Affected(affected::Arguments),
+    Canary(canary::Arguments),
     Doctor(doctor::Arguments),
     List(list::Arguments),
     Mount(Box<mount::Arguments>),
+    Preflight(preflight::Arguments),
     Run(run::Arguments),
     #[command(subcommand)]
     Signatures(signatures::Command),
@@ -34,9 +38,11 @@ impl Command {
     pub(crate) fn run(&self, output: &Output) -> Result<ExitStatus, Failure> {
         match self {
             Self::Affected(arguments) => affected::run(arguments, output),
+            Self::Canary(arguments) => canary::run(arguments, output),
             Self::Doctor(arguments) => doctor::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Mount(arguments) => mount::run(arguments, output),
+            Self::Preflight(arguments) => preflight::run(arguments, output),
             Self::Run(arguments) => run::run(arguments, output),
             Self::Signatures(command) => command.run(output),
             Self::Unmount(arguments) => unmount::run(arguments, output),

@@ -17,7 +17,7 @@ mod show;
 mod sign;
 mod simulate;
 mod soak;
-mod source;
+pub(super) mod source;
 mod status;
 mod superseded;
 mod trial;

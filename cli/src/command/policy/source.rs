@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::small_file;
 
 /// Is a policy as it was found in a file.
-pub(super) struct Source {
+pub(in crate::command) struct Source {
     /// What the file is called in messages.
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -37,7 +37,7 @@ pub(super) enum Kind {
 
 impl Source {
     /// Reads a file; `-` is standard input.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(in crate::command) fn read(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") {
             let bytes = small_file::read(Path::new("/dev/stdin"))?;
             return Ok(Self::new("standard input".to_owned(), bytes));
@@ -93,7 +93,7 @@ impl Source {
     }
 
     /// Parses the policy for a command that has no use for a wrong one.
-    pub(super) fn policy(&self, kernel: KernelVersion) -> Result<Policy, Failure> {
+    pub(in crate::command) fn policy(&self, kernel: KernelVersion) -> Result<Policy, Failure> {
         if let Some(refusal) = &self.refusal {
             let message = format!("{}: there is no policy in this signature", self.name);
             return Err(Failure::from_error(ExitStatus::Usage, refusal.clone()).context(message));
@@ -128,10 +128,10 @@ impl Source {
 
 /// For which kernel a policy is meant.
 #[derive(Debug, clap::Args)]
-pub(super) struct KernelArguments {
+pub(in crate::command) struct KernelArguments {
     /// The kernel whose policy language counts: 6.12 or 7.2; newer kernels take what these take
     #[arg(long, value_name = "VERSION", default_value_t)]
-    pub(super) kernel: KernelVersion,
+    pub(in crate::command) kernel: KernelVersion,
 }
 
 /// The files that a command looks at.
