@@ -8,6 +8,11 @@ pub mod types {
     tonic::include_proto!("containerd.types");
 }
 
+/// Kubernetes' Container Runtime Interface, for the tests.
+pub mod cri {
+    tonic::include_proto!("runtime.v1");
+}
+
 /// The services.
 pub mod services {
     /// Where containerd keeps blobs; only what reads them.

@@ -39,6 +39,8 @@ pub enum Packages<'a> {
     Behind(&'a str, &'a [&'a str]),
     /// One with all that it depends on, the C library included.
     Whole(&'a str),
+    /// These with all that they depend on, the C library included.
+    WholeAll(&'a [&'a str]),
 }
 
 /// Is a directory with unpacked packages.
@@ -197,7 +199,8 @@ impl Apt {
         match packages {
             Packages::Alone(names) => Ok(names.iter().map(|name| (*name).to_owned()).collect()),
             Packages::Behind(start, words) => self.behind(start, words),
-            Packages::Whole(name) => self.with_dependencies(name),
+            Packages::Whole(name) => self.with_dependencies(&[name]),
+            Packages::WholeAll(names) => self.with_dependencies(names),
         }
     }
 
@@ -218,15 +221,9 @@ impl Apt {
     }
 
     /// Asks what would be installed where nothing is.
-    fn with_dependencies(&self, name: &str) -> Result<Vec<String>> {
-        let output = run(self.command("apt-get")?.args([
-            "install",
-            "--print-uris",
-            "-qq",
-            "--yes",
-            "--no-install-recommends",
-            name,
-        ]))?;
+    fn with_dependencies(&self, names: &[&str]) -> Result<Vec<String>> {
+        let install = ["install", "--print-uris", "-qq", "--yes", "--no-install-recommends"];
+        let output = run(self.command("apt-get")?.args(install).args(names))?;
         // 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE HASH
         let name = |line: &str| Some(line.split(' ').nth(1)?.split_once('_')?.0.to_owned());
         Ok(String::from_utf8_lossy(&output).lines().filter_map(name).collect())

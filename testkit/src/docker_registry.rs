@@ -4,6 +4,7 @@
 //! idea of a registry but its authors'.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,11 @@ impl DockerRegistry {
     /// Returns the root of all its addresses, without a slash at the end.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// Returns the directory of its store, which another registry can serve.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
     }
 
     /// Returns what it has written so far.

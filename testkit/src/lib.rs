@@ -1,6 +1,9 @@
 //! What the tests of osguard share.
 //!
 //! - [`vm`]: a real kernel, with its own firmware and disks, as a library call;
+//! - [`node_guest`]: the machine of a node, with Debian's containerd on a signed root;
+//! - [`cri`]: what kubelet asks of containerd;
+//! - [`verity_image`]: signed volumes by other people's tools;
 //! - [`debian`]: packages of other Debian suites, unpacked beside the system;
 //! - [`tools`]: reference programs in the versions that matter;
 //! - [`registry`]: an OCI registry that keeps to the specification, or breaks it as told;
@@ -24,12 +27,14 @@ mod binary;
 pub mod cache;
 pub mod clients;
 pub mod command;
+pub mod cri;
 pub mod debian;
 pub mod digest;
 pub mod docker_registry;
 mod error;
 pub mod image;
 pub mod mount;
+pub mod node_guest;
 pub mod notation_plugin;
 pub mod pki;
 pub mod registry;
@@ -38,6 +43,7 @@ pub mod softhsm;
 pub mod test_pki;
 pub mod tls;
 pub mod tools;
+pub mod verity_image;
 pub mod vm;
 
 pub use error::{Error, Result, or_skip};

@@ -22,6 +22,27 @@ mkdir /run/steps
 exec 3<> /dev/ttyS1
 stty raw -echo <&3
 
+# Sourced by whatever is the first process in the end, with the descriptor 3 and `script_code`.
+cat > /run/report <<'END'
+# A policy that a test has put in force may forbid what follows.
+[ -e /sys/kernel/security/ipe/enforce ] && echo 0 > /sys/kernel/security/ipe/enforce
+dmesg > /run/log
+{
+    echo
+    echo report
+    for code in /run/steps/*.code; do
+        [ -e "$code" ] || continue
+        step=${code%.code}
+        echo "step ${step##*/} $(cat "$code") $(stat -c %s "$step.output") $(stat -c %s "$step.error")"
+        cat "$step.output" "$step.error"
+    done
+    echo "log $(stat -c %s /run/log)"
+    cat /run/log
+    echo "exit $script_code"
+} >&3
+poweroff -f
+END
+
 cat > /run/prelude <<'END'
 step() {
     step_name=$1
@@ -42,21 +63,4 @@ script_code=$?
 
 # The script may leave the machine to another first process, which reports in its place.
 [ -x /etc/next-init ] && exec /etc/next-init
-
-# A policy that a test has put in force may forbid what follows.
-[ -e /sys/kernel/security/ipe/enforce ] && echo 0 > /sys/kernel/security/ipe/enforce
-dmesg > /run/log
-{
-    echo
-    echo report
-    for code in /run/steps/*.code; do
-        [ -e "$code" ] || continue
-        step=${code%.code}
-        echo "step ${step##*/} $(cat "$code") $(stat -c %s "$step.output") $(stat -c %s "$step.error")"
-        cat "$step.output" "$step.error"
-    done
-    echo "log $(stat -c %s /run/log)"
-    cat /run/log
-    echo "exit $script_code"
-} >&3
-poweroff -f
+. /run/report

@@ -21,6 +21,18 @@ impl Kernel {
     /// Are all kernels, for what has to hold on each.
     pub const ALL: [Self; 2] = [Self::V6_12, Self::V7_2];
 
+    /// Returns the configuration with which the kernel was built.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] where the kernel is not to be had.
+    pub fn configuration(self) -> Result<Vec<u8>> {
+        let Installed { image, config, .. } = self.installed()?;
+        let config =
+            config.ok_or_else(|| Error::unexpected(image.display(), "comes without its config"))?;
+        fs::read(&config).map_err(Error::io(&config))
+    }
+
     /// Returns where the kernel lies, which is fetched if need be.
     pub(super) fn installed(self) -> Result<Installed> {
         let (variable, name, suite) = match self {
@@ -42,6 +54,8 @@ impl Kernel {
 pub(super) struct Installed {
     /// The bootable image.
     pub(super) image: PathBuf,
+    /// The configuration, which old packages keep in another place.
+    config: Option<PathBuf>,
     /// The files of all modules by name, with `_` for `-`.
     modules: BTreeMap<String, PathBuf>,
     /// The names of what is built in.
@@ -66,12 +80,15 @@ impl Installed {
         let image =
             [directory.join("vmlinuz"), root.join("boot").join(format!("vmlinuz-{version}"))];
         let image = image.into_iter().find(|path| path.is_file()).ok_or_else(no_kernel)?;
+        let config =
+            [directory.join("config"), root.join("boot").join(format!("config-{version}"))];
+        let config = config.into_iter().find(|path| path.is_file());
         let mut modules = BTreeMap::new();
         collect_modules(&directory.join("kernel"), &mut modules)?;
         let built_in = directory.join("modules.builtin");
         let built_in = fs::read_to_string(&built_in).map_err(Error::io(&built_in))?;
         let built_in = built_in.lines().filter_map(|path| module_name(Path::new(path))).collect();
-        Ok(Self { image, modules, built_in })
+        Ok(Self { image, config, modules, built_in })
     }
 
     /// Returns the modules of these names and all that they depend on, in an order to load them.

@@ -22,7 +22,7 @@
 //! A POSIX shell script (busybox). `step NAME COMMAND …` runs a command and records its output and
 //! exit code under the name, which [`Outcome::step`] then returns; it fails as its command does.
 //! What else the script prints goes to the console. If there is an executable `/etc/next-init` in the end, the first process
-//! becomes that program, and whatever it starts writes the report, as `init.sh` does.
+//! becomes that program, and whatever it starts writes the report, by sourcing `/run/report`.
 //!
 //! # Kernels and firmware
 //!
@@ -31,7 +31,7 @@
 //!
 //! | Variable | Names |
 //! | --- | --- |
-//! | `OSGUARD_VM_KERNEL_6_12`, `OSGUARD_VM_KERNEL_7_2` | a directory with `lib/modules/VERSION` or `usr/lib/modules/VERSION`, and the kernel as `boot/vmlinuz-VERSION` or `vmlinuz` beside its modules |
+//! | `OSGUARD_VM_KERNEL_6_12`, `OSGUARD_VM_KERNEL_7_2` | a directory with `lib/modules/VERSION` or `usr/lib/modules/VERSION`, and the kernel as `boot/vmlinuz-VERSION` or `vmlinuz` beside its modules; the same for `config`, where a test asks for it |
 //! | `OSGUARD_VM_FIRMWARE` | a directory with `OVMF_CODE_4M.fd` and `OVMF_VARS_4M.fd` |
 
 mod disk;
