@@ -125,7 +125,7 @@ impl Reviewer {
             }
         };
         if workloads.iter().all(|workload| workload.is_known && workload.images.is_empty()) {
-            return Response::allow(uid).annotate(VERDICT, "unchanged");
+            return Response::allow(uid).annotate(VERDICT, "no-new-image");
         }
         let namespace = request.namespace.as_deref();
         let findings = decide(&self.decider, policy, rule, namespace, &workloads, deadline).await;

@@ -167,9 +167,8 @@ fn connect(address: SocketAddr, directory: &Path) -> Result<Client, Box<dyn Erro
     let end = Instant::now() + Duration::from_secs(30);
     let authority = directory.join("authority/ca.crt");
     loop {
-        let connected = || Some(Client::connect(address, &authority).ok()?);
         if authority.exists()
-            && let Some(mut client) = connected()
+            && let Ok(mut client) = Client::connect(address, &authority)
             && client.get("/readyz").is_ok_and(|answer| answer.status == 200)
         {
             return Ok(client);

@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Returns the certificate that the webhook has shown.
-    pub(crate) fn certificate(&mut self) -> Vec<u8> {
+    pub(crate) fn certificate(&self) -> Vec<u8> {
         let connection = &self.stream.get_ref().conn;
         connection.peer_certificates().unwrap()[0].to_vec()
     }

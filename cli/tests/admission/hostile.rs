@@ -81,7 +81,7 @@ fn an_index_cannot_hide_an_image() {
     // What runs on the same processors where there is nothing better.
     let standing_in = entry("unsigned", "linux/386");
     assert!(verdict("stand-in", &[standing_in, good.clone()]).unwrap().contains("not signed"));
-    let mut statement = second.clone();
+    let mut statement = second;
     statement["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
     assert!(verdict("statement", &[statement, good.clone()]).unwrap().contains("not signed"));
     let mut artifact: serde_json::Value =

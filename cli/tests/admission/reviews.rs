@@ -137,7 +137,7 @@ fn what_has_not_changed_is_not_in_the_way() {
 
     let mut labelled = old.clone();
     labelled["metadata"]["finalizers"] = json!([]);
-    allowed(&webhook, &update("shop", &old, &labelled), "unchanged");
+    allowed(&webhook, &update("shop", &old, &labelled), "no-new-image");
     allowed(&webhook, &update("shop", &old, &pod(&signed)), "passed");
     refused(&webhook, &update("shop", &pod(&signed), &old), "not signed");
     // `kubectl debug`: the subresource ephemeralcontainers.
