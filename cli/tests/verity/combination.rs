@@ -29,7 +29,7 @@ pub(crate) struct Parity {
 impl Combination {
     /// Makes the combination of this number, always the same.
     pub(crate) fn new(number: u64) -> Self {
-        let random = &mut Random(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = &mut Random::new(number);
         let algorithm = match random.below(3) {
             0 => Algorithm::Sha256,
             _ => random.pick(&BOTH_HAVE),
@@ -182,9 +182,15 @@ fn parity(random: &mut Random, area: &HashArea, hash_file: &str, block_bytes: u3
 }
 
 /// Is a source of numbers that are the same on every machine (SplitMix64 of Steele, Lea and Flood).
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// Starts a source whose numbers have nothing to do with those of the next one.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut start = Self(seed);
+        Self(start.below(u64::MAX))
+    }
+
     /// Returns a number from 0 up to `end`, which is not one of them.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -201,7 +207,7 @@ impl Random {
 
 const BLOCK_SIZES: [u32; 9] = [512, 512, 1024, 2048, 4096, 4096, 8192, 65_536, 524_288];
 
-const MAX_DATA_BYTES: u32 = 2 << 20;
+const MAX_DATA_BYTES: u32 = 1 << 20;
 
 /// The algorithms that OpenSSL has, and by that veritysetup.
 const BOTH_HAVE: [Algorithm; 14] = [
