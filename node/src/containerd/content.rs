@@ -68,7 +68,7 @@ impl Content {
 }
 
 /// Returns the repositories, as `HOST/REPOSITORY`, from which containerd has a blob: it labels each blob with
-/// `containerd.io/distribution.source.HOST` (`core/remotes/docker/handler.go`).
+/// `containerd.io/distribution.source.HOST`, without the port of the registry (`core/remotes/docker/handler.go`).
 pub(crate) fn repositories(info: &Info) -> Vec<String> {
     let mut repositories: Vec<String> = info
         .labels
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn repositories_are_those_in_the_labels() {
         let labels = [
-            ("containerd.io/distribution.source.registry.example:5000", "team/app,team/other"),
+            ("containerd.io/distribution.source.registry.example", "team/app,team/other"),
             ("containerd.io/distribution.source.docker.io", "library/app"),
             ("containerd.io/distribution.source.empty.example", ""),
             ("containerd.io/uncompressed", "sha256:00"),
@@ -121,11 +121,7 @@ mod tests {
         let info = Info { labels, ..Info::default() };
         assert_eq!(
             repositories(&info),
-            [
-                "docker.io/library/app",
-                "registry.example:5000/team/app",
-                "registry.example:5000/team/other"
-            ]
+            ["docker.io/library/app", "registry.example/team/app", "registry.example/team/other"]
         );
     }
 }

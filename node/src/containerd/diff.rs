@@ -142,7 +142,8 @@ impl Differ {
         if refusal.is_some()
             && let Some(referrers) = &self.referrers
         {
-            let further = referrers.find(namespace, digest, &record.root_hash).await;
+            let image = used.image.as_deref();
+            let further = referrers.find(namespace, digest, &record.root_hash, image).await;
             found.remarks.extend(further.remarks);
             if !further.signatures.is_empty() {
                 refusal = self.judge(*layer, further.signatures).await?;

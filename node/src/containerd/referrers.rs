@@ -56,8 +56,16 @@ impl Referrers {
     }
 
     /// Looks for signatures of a layer's root hash; what goes wrong is told in the remarks.
-    pub(crate) async fn find(&self, namespace: &str, layer: Digest, root_hash: &RootHash) -> Found {
-        let looking = self.find_everywhere(namespace, layer, root_hash);
+    ///
+    /// `image` is what somebody calls the image, with a port that containerd's labels do not have.
+    pub(crate) async fn find(
+        &self,
+        namespace: &str,
+        layer: Digest,
+        root_hash: &RootHash,
+        image: Option<&str>,
+    ) -> Found {
+        let looking = self.find_everywhere(namespace, layer, root_hash, image);
         match tokio::time::timeout(TIME_LIMIT, looking).await {
             Ok(found) => found,
             Err(_) => Found {
@@ -70,7 +78,13 @@ impl Referrers {
         }
     }
 
-    async fn find_everywhere(&self, namespace: &str, layer: Digest, root_hash: &RootHash) -> Found {
+    async fn find_everywhere(
+        &self,
+        namespace: &str,
+        layer: Digest,
+        root_hash: &RootHash,
+        image: Option<&str>,
+    ) -> Found {
         let mut found = Found::default();
         let filters = (0..MAX_LAYERS)
             .map(|index| format!("labels.\"containerd.io/gc.ref.content.l.{index}\"=={layer}"));
@@ -93,6 +107,7 @@ impl Referrers {
                 }
             };
             for name in repositories {
+                let name = with_port(name, image);
                 if asked.len() == MAX_REPOSITORIES
                     || !asked.insert((name.clone(), manifest.digest()))
                 {
@@ -134,6 +149,22 @@ impl Referrers {
             false => Err(of_no_use("containerd has other bytes than its digest says".to_owned())),
         }
     }
+}
+
+/// Adds to `HOST/REPOSITORY` the port of an image of that repository on that host. containerd leaves it out of its labels
+/// (`core/remotes/docker/handler.go`, `AppendDistributionSourceLabel`).
+///
+/// Whoever has written the image's name chooses among the ports of a host that containerd has pulled from, and no host.
+fn with_port(name: String, image: Option<&str>) -> String {
+    let port = || {
+        let (host, rest) = image?.split_once('/')?;
+        let (host, port) = host.rsplit_once(':')?;
+        let repository = rest.split('@').next()?;
+        let repository = repository.split_once(':').map_or(repository, |(name, _)| name);
+        let port: u16 = port.parse().ok()?;
+        (name == format!("{host}/{repository}")).then(|| format!("{host}:{port}/{repository}"))
+    };
+    port().unwrap_or(name)
 }
 
 /// Asks one repository for what is attached to a manifest.
@@ -182,3 +213,28 @@ const MAX_REPOSITORIES: usize = 32;
 
 /// kubelet waits two minutes for a request, and the layer is to be converted as well.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_those_of_the_same_repository() {
+        let with = |image: &str| with_port("registry.example/team/app".to_owned(), Some(image));
+        for image in
+            ["registry.example:5000/team/app:v1", "registry.example:5000/team/app@sha256:00"]
+        {
+            assert_eq!(with(image), "registry.example:5000/team/app");
+        }
+        for image in [
+            "registry.example/team/app:v1",
+            "registry.example:5000/team/other:v1",
+            "evil.example:5000/team/app:v1",
+            "registry.example:port/team/app:v1",
+            "registry.example:70000/team/app",
+            "nonsense",
+        ] {
+            assert_eq!(with(image), "registry.example/team/app");
+        }
+    }
+}
