@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub signatures: SignatureConfig,
     /// What the daemon may take of the machine.
     pub limits: Limits,
+    /// Whether, and how, it is tried if the kernel enforces.
+    pub canary: CanaryConfig,
 }
 
 /// Says which signatures are asked for, and where they are looked for.
@@ -88,6 +90,17 @@ pub struct Limits {
     /// How long a converted layer is kept that no snapshot has, in seconds: until a pull that failed is tried again.
     #[serde(rename = "keep-unused-seconds", deserialize_with = "seconds")]
     pub keep_unused: Duration,
+}
+
+/// Says how it is tried whether the kernel denies what nobody signed ([`crate::canary`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CanaryConfig {
+    /// How often; without it, it is not tried.
+    #[serde(rename = "interval-seconds", deserialize_with = "some_seconds")]
+    pub interval: Option<Duration>,
+    /// A program on a signed volume that succeeds without arguments, and changes nothing; without it, the daemon's own.
+    pub signed_program: Option<PathBuf>,
 }
 
 /// Is where health and metrics are shown: `ADDRESS:PORT` of this machine alone, or `unix:PATH`.
@@ -149,6 +162,7 @@ impl Default for Config {
             status: None,
             signatures: SignatureConfig::default(),
             limits: Limits::default(),
+            canary: CanaryConfig::default(),
         }
     }
 }
@@ -249,6 +263,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     u32::deserialize(deserializer).map(|seconds| Duration::from_secs(seconds.into()))
 }
 
+fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let seconds = NonZeroU32::deserialize(deserializer)?;
+    Ok(Some(Duration::from_secs(seconds.get().into())))
+}
+
 const VERSION: u32 = 1;
 
 #[cfg(test)]
@@ -298,6 +317,10 @@ plain-http = true
 [limits]
 unpacks = 4
 keep-unused-seconds = 60
+
+[canary]
+interval-seconds = 30
+signed-program = "/usr/bin/true"
 "#,
         )
         .unwrap();
@@ -306,6 +329,8 @@ keep-unused-seconds = 60
         assert_eq!(config.signatures.repositories.len(), 1);
         assert_eq!(config.limits.unpacks.get(), 4);
         assert_eq!(config.limits.keep_unused, Duration::from_secs(60));
+        assert_eq!(config.canary.interval, Some(Duration::from_secs(30)));
+        assert_eq!(config.canary.signed_program, Some("/usr/bin/true".into()));
         let names = ["registry.example/app".to_owned()];
         assert_eq!(config.modes().of(&names), SignatureMode::Require);
         assert_eq!(config.modes().default_mode(), SignatureMode::Prefer);
@@ -319,6 +344,7 @@ keep-unused-seconds = 60
             "[signatures]\nmodes = \"off\"",
             "[[signatures.repositories]]\npattern = \"a b\"\nmode = \"off\"",
             "[limits]\nunpacks = 0",
+            "[canary]\ninterval-seconds = 0",
             "profile = \"none\"",
             "status = \"0.0.0.0:80\"",
             "status = \"unix:relative\"",

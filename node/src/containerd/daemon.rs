@@ -31,6 +31,7 @@ use super::snapshots::Snapshots;
 use super::snapshots::service::SnapshotService;
 use super::store::Store;
 use super::unpack::Unpacker;
+use crate::canary::{Canary, watch};
 use crate::image_store::ImageStore;
 
 /// Serves containerd until the process gets SIGTERM or SIGINT.
@@ -192,7 +193,15 @@ fn open(config: &Config) -> Result<Arc<Snapshots>, DaemonError> {
         removed = reconciled.removed,
         "the records fit what is there"
     );
-    let metrics = Arc::new(Metrics::new());
+    let mut metrics = Metrics::new();
+    if let Some(interval) = config.canary.interval {
+        let canary = match &config.canary.signed_program {
+            Some(program) => Canary::with_program(program, [""; 0]),
+            None => Canary::default(),
+        };
+        tokio::spawn(watch(canary, interval, metrics.canary()));
+    }
+    let metrics = Arc::new(metrics);
     let content =
         Content::new(&config.containerd).map_err(|source| DaemonError::Serve { source })?;
     let directories = config.signatures.directories.iter().map(SignatureDirectory::new).collect();

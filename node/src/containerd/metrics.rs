@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::canary::CanaryMetrics;
+
 /// Holds the counters. No label has a value that comes from outside: their number is fixed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -88,6 +90,11 @@ impl Metrics {
             metrics.activations.get_or_create(&ActivationLabels { result }).inc_by(0);
         }
         metrics
+    }
+
+    /// Adds what the canary finds; without one there is nothing that could be mistaken for a result.
+    pub(crate) fn canary(&mut self) -> CanaryMetrics {
+        CanaryMetrics::registered(&mut self.registry)
     }
 
     /// Counts an answer to containerd.
