@@ -170,10 +170,7 @@ impl<'a> Parser<'a> {
 
     /// Takes a quoted text, if one is next.
     fn quoted(&mut self) -> Result<Option<String>, FilterError> {
-        let quote = match self.rest().chars().next() {
-            Some(quote @ ('"' | '/' | '|')) => quote,
-            _ => return Ok(None),
-        };
+        let Some(quote @ ('"' | '/' | '|')) = self.rest().chars().next() else { return Ok(None) };
         self.offset += 1;
         let mut text = String::new();
         loop {
