@@ -51,7 +51,18 @@ impl Content {
             let (host, name) = repository.split_once('/').unwrap();
             (format!("containerd.io/distribution.source.{host}"), name.to_owned())
         });
-        let blob = Blob { bytes: bytes.to_vec(), labels: labels.collect() };
+        self.put_labeled(namespace, digest, bytes, labels.collect());
+    }
+
+    /// Puts a blob with any labels into a namespace.
+    pub(crate) fn put_labeled(
+        &self,
+        namespace: &str,
+        digest: &str,
+        bytes: &[u8],
+        labels: Vec<(String, String)>,
+    ) {
+        let blob = Blob { bytes: bytes.to_vec(), labels: labels.into_iter().collect() };
         self.0.blobs.lock().unwrap().insert((namespace.to_owned(), digest.to_owned()), blob);
     }
 
@@ -91,11 +102,32 @@ impl Service for Content {
 
     type ListStream = ReceiverStream<Result<ListContentResponse, Status>>;
 
+    /// Knows filters of one form: `labels."KEY"==VALUE`.
     async fn list(
         &self,
-        _: Request<ListContentRequest>,
+        request: Request<ListContentRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
-        let (_, receiver) = mpsc::channel(1);
+        let namespace = request.metadata().get("containerd-namespace").unwrap().to_str().unwrap();
+        let filters = &request.get_ref().filters;
+        let is_wanted = |blob: &Blob| {
+            filters.iter().any(|filter| {
+                let (key, value) = filter.split_once("\"==").unwrap();
+                blob.labels
+                    .get(key.strip_prefix("labels.\"").unwrap())
+                    .is_some_and(|found| found == value)
+            })
+        };
+        let blobs = self.0.blobs.lock().unwrap();
+        let found = blobs.iter().filter(|((of, _), blob)| of == namespace && is_wanted(blob));
+        let info = found.map(|((_, digest), blob)| Info {
+            digest: digest.clone(),
+            size: blob.bytes.len() as i64,
+            labels: blob.labels.clone(),
+            ..Info::default()
+        });
+        let response = ListContentResponse { info: info.collect() };
+        let (sender, receiver) = mpsc::channel(1);
+        sender.try_send(Ok(response)).unwrap();
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 

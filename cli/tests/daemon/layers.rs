@@ -18,9 +18,14 @@ pub(crate) struct Layer {
 impl Layer {
     /// Makes a layer with a file that holds `text`, compressed.
     pub(crate) fn new(text: &str) -> Self {
+        Self::of(Self::source(text).blob)
+    }
+
+    /// Makes the same for an image.
+    pub(crate) fn source(text: &str) -> LayerSource {
         let tar =
             TarMaker::new().directory("bin", 0o755).file("bin/program", text.as_bytes()).finish();
-        Self::of(LayerSource::new(tar, Compression::Gzip).unwrap().blob)
+        LayerSource::new(tar, Compression::Gzip).unwrap()
     }
 
     /// Takes a blob that is a layer.

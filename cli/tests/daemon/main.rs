@@ -7,6 +7,7 @@ mod daemon;
 mod interrupted;
 mod layers;
 mod refused;
+mod registries;
 mod snapshots;
 mod status;
 mod unpacked;

@@ -4,11 +4,12 @@
 //! the digests of its layers (`containerd.io/gc.ref.content.l.N`, `core/images/handlers.go`) and with the repositories that
 //! it is from. So the manifests of a layer are looked up there, and their referrers in these repositories.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use libverity::digest::{Digest, RootHash};
+use osguard_registry::artifact::LayerSignature;
 use osguard_registry::credentials::Credentials;
 use osguard_registry::distribution::{Patience, RemoteRepository};
 use osguard_registry::manifest::{MAX_MANIFEST_BYTES, Manifest};
@@ -27,6 +28,7 @@ use super::signatures::Found;
 pub(crate) struct Referrers {
     content: Content,
     network: Arc<Network>,
+    answers: Arc<Answers>,
 }
 
 impl Referrers {
@@ -52,7 +54,7 @@ impl Referrers {
             tls: config.ca_files.iter().fold(Tls::default(), Tls::with_ca_file),
             ..Network::default()
         };
-        Some(Self { content, network: Arc::new(network) })
+        Some(Self { content, network: Arc::new(network), answers: Arc::default() })
     }
 
     /// Looks for signatures of a layer's root hash; what goes wrong is told in the remarks.
@@ -113,19 +115,32 @@ impl Referrers {
                 {
                     continue;
                 }
-                let (network, manifest) = (Arc::clone(&self.network), Arc::clone(&manifest));
-                let root_hash = root_hash.clone();
-                let asking = tokio::task::spawn_blocking(move || {
-                    ask(&name, &network, &manifest, layer, &root_hash)
-                });
-                match asking.await {
-                    Ok(Ok(signatures)) => found.signatures.extend(signatures),
-                    Ok(Err(remark)) => found.remarks.push(remark),
-                    Err(error) => found.remarks.push(error.to_string()),
+                match self.ask(&name, &manifest).await {
+                    Err(remark) => found.remarks.push(remark),
+                    Ok(signatures) => choose(&signatures, &name, layer, root_hash, &mut found),
                 }
             }
         }
         found
+    }
+
+    /// Asks one repository for what is attached to a manifest, or remembers what it said for the layer before.
+    async fn ask(
+        &self,
+        name: &str,
+        manifest: &Arc<Manifest>,
+    ) -> Result<Arc<Vec<LayerSignature>>, String> {
+        if let Some(known) = self.answers.find(name, manifest.digest()) {
+            return known;
+        }
+        let (network, manifest, repository) =
+            (Arc::clone(&self.network), Arc::clone(manifest), name.to_owned());
+        let digest = manifest.digest();
+        let asking =
+            tokio::task::spawn_blocking(move || ask_registry(&repository, &network, &manifest));
+        let answer = asking.await.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new);
+        self.answers.keep(name, digest, answer.clone());
+        answer
     }
 
     async fn manifest(&self, namespace: &str, digest: &str, size: i64) -> Result<Manifest, String> {
@@ -167,38 +182,89 @@ fn with_port(name: String, image: Option<&str>) -> String {
     port().unwrap_or(name)
 }
 
-/// Asks one repository for what is attached to a manifest.
-fn ask(
+/// Picks the signatures of a layer over its root hash.
+fn choose(
+    signatures: &[LayerSignature],
     name: &str,
-    network: &Network,
-    manifest: &Manifest,
     layer: Digest,
     root_hash: &RootHash,
-) -> Result<Vec<Vec<u8>>, String> {
-    let failed =
-        |error: &dyn std::error::Error| format!("{name} was asked in vain: {}", chain(error));
-    let reference = match format!("{name}@{}", manifest.digest()).parse::<Reference>() {
-        Ok(Reference::Registry(reference)) => reference,
-        Ok(_) => return Err(format!("{name} is no repository")),
-        Err(error) => return Err(failed(&error)),
-    };
-    let reference: RegistryReference = reference;
-    let repository = RemoteRepository::new(&reference, network).map_err(|error| failed(&error))?;
-    let candidates = find(&repository, manifest).map_err(|error| failed(&error))?;
-    let of_layer = candidates
-        .into_iter()
-        .filter_map(|candidate| candidate.outcome.ok())
-        .flat_map(|artifact| artifact.signatures)
-        .filter(|signature| signature.claim.layer_digest == layer);
+    found: &mut Found,
+) {
+    let of_layer = signatures.iter().filter(|signature| signature.claim.layer_digest == layer);
     let (fitting, others): (Vec<_>, Vec<_>) =
         of_layer.partition(|signature| signature.claim.root_hash == *root_hash);
     match (&fitting[..], &others[..]) {
-        ([], []) => Err(format!("{name} has no signature of it")),
-        ([], [other, ..]) => Err(format!(
+        ([], []) => found.remarks.push(format!("{name} has no signature of it")),
+        ([], [other, ..]) => found.remarks.push(format!(
             "{name} has a signature of the root hash {}, and the layer has {root_hash}",
             other.claim.root_hash
         )),
-        _ => Ok(fitting.into_iter().map(|signature| signature.signature).collect()),
+        _ => {
+            let fitting = fitting.into_iter().map(|signature| signature.signature.clone());
+            found.signatures.extend(fitting);
+        }
+    }
+}
+
+fn ask_registry(
+    name: &str,
+    network: &Network,
+    manifest: &Manifest,
+) -> Result<Vec<LayerSignature>, String> {
+    let failed =
+        |error: &dyn std::error::Error| format!("{name} was asked in vain: {}", chain(error));
+    let reference: RegistryReference =
+        match format!("{name}@{}", manifest.digest()).parse::<Reference>() {
+            Ok(Reference::Registry(reference)) => reference,
+            Ok(_) => return Err(format!("{name} is no repository")),
+            Err(error) => return Err(failed(&error)),
+        };
+    let repository = RemoteRepository::new(&reference, network).map_err(|error| failed(&error))?;
+    let candidates = find(&repository, manifest).map_err(|error| failed(&error))?;
+    Ok(candidates
+        .into_iter()
+        // What cannot be read can sign nothing; others may.
+        .filter_map(|candidate| candidate.outcome.ok())
+        .flat_map(|artifact| artifact.signatures)
+        .collect())
+}
+
+/// Holds what registries have said a moment ago: the layers of an image come one after the other, and all of their
+/// signatures are in one artifact. A registry that is away is waited for once, too.
+#[derive(Debug, Default)]
+struct Answers(Mutex<VecDeque<Answer>>);
+
+#[derive(Debug)]
+struct Answer {
+    name: String,
+    manifest: Digest,
+    at: Instant,
+    result: Result<Arc<Vec<LayerSignature>>, String>,
+}
+
+impl Answers {
+    fn find(
+        &self,
+        name: &str,
+        manifest: Digest,
+    ) -> Option<Result<Arc<Vec<LayerSignature>>, String>> {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.at.elapsed() < FRESH);
+        let known =
+            answers.iter().find(|answer| answer.name == name && answer.manifest == manifest)?;
+        Some(known.result.clone())
+    }
+
+    fn keep(&self, name: &str, manifest: Digest, result: Result<Arc<Vec<LayerSignature>>, String>) {
+        let bytes = |signatures: &Arc<Vec<LayerSignature>>| {
+            signatures.iter().map(|signature| signature.signature.len()).sum::<usize>()
+        };
+        if result.as_ref().is_ok_and(|signatures| bytes(signatures) > MAX_KEPT_BYTES) {
+            return;
+        }
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.truncate(MAX_ANSWERS - 1);
+        answers.push_front(Answer { name: name.to_owned(), manifest, at: Instant::now(), result });
     }
 }
 
@@ -214,9 +280,68 @@ const MAX_REPOSITORIES: usize = 32;
 /// kubelet waits two minutes for a request, and the layer is to be converted as well.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long an answer counts, in time of a clock that is never set.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// How many answers are remembered.
+const MAX_ANSWERS: usize = 16;
+
+/// How many bytes of signatures an answer may have that is remembered: those of 500 layers by RSA-4096.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+
 #[cfg(test)]
 mod tests {
+    use osguard_registry::artifact::Claim;
+
     use super::*;
+
+    fn signature(layer: &str, root_hash: u8, length: usize) -> LayerSignature {
+        let root_hash = RootHash::from_bytes([root_hash; 32]);
+        let claim = Claim::new(Digest::of(layer.as_bytes()), root_hash);
+        LayerSignature { claim, signature: vec![0x30; length] }
+    }
+
+    #[test]
+    fn only_signatures_over_the_root_hash_are_chosen() {
+        let signatures = [signature("a", 1, 10), signature("a", 2, 20), signature("b", 3, 30)];
+        let chosen = |layer: &str, root_hash: u8| {
+            let mut found = Found::default();
+            let root_hash = RootHash::from_bytes([root_hash; 32]);
+            choose(
+                &signatures,
+                "r.example/app",
+                Digest::of(layer.as_bytes()),
+                &root_hash,
+                &mut found,
+            );
+            found
+        };
+        let found = chosen("a", 2);
+        assert_eq!((found.signatures, found.remarks.len()), (vec![vec![0x30; 20]], 0));
+        let found = chosen("b", 1);
+        assert!(found.signatures.is_empty() && found.remarks[0].contains(&"03".repeat(32)));
+        let found = chosen("c", 1);
+        assert_eq!(found.remarks, ["r.example/app has no signature of it"]);
+    }
+
+    #[test]
+    fn the_latest_answers_are_remembered_within_limits() {
+        let answers = Answers::default();
+        let manifest = Digest::of(b"manifest");
+        assert!(answers.find("a", manifest).is_none());
+        answers.keep("a", manifest, Ok(Arc::new(vec![signature("a", 1, 10)])));
+        answers.keep("b", manifest, Err("away".to_owned()));
+        answers.keep("c", manifest, Ok(Arc::new(vec![signature("a", 1, MAX_KEPT_BYTES + 1)])));
+        assert_eq!(answers.find("a", manifest).unwrap().unwrap().len(), 1);
+        assert_eq!(answers.find("b", manifest).unwrap().unwrap_err(), "away");
+        assert!(answers.find("c", manifest).is_none());
+        assert!(answers.find("a", Digest::of(b"other")).is_none());
+        for number in 0..MAX_ANSWERS {
+            answers.keep(&number.to_string(), manifest, Err(String::new()));
+        }
+        assert!(answers.find("a", manifest).is_none());
+        assert!(answers.find("0", manifest).is_some());
+    }
 
     #[test]
     fn ports_are_those_of_the_same_repository() {
