@@ -140,7 +140,13 @@ impl Config {
                 return Err(ConfigError::Path { path: path.to_owned(), value: value.clone() });
             }
         }
-        Ok(())
+        // containerd tells where a layer is from without the port: such a pattern would cover nothing, and what it was to
+        // require nobody would ask for.
+        let patterns = self.signatures.repositories.iter().map(|table| table.pattern.to_string());
+        match patterns.into_iter().find(|pattern| pattern.contains(':')) {
+            Some(pattern) => Err(ConfigError::Port { path: path.to_owned(), pattern }),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn modes(&self) -> Modes {
@@ -240,6 +246,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// The path in it.
         value: PathBuf,
+    },
+    /// A pattern of repositories has a port.
+    #[error("{path}: {pattern} would cover nothing: containerd tells of registries without their ports", path = path.display())]
+    Port {
+        /// The file.
+        path: PathBuf,
+        /// The pattern.
+        pattern: String,
     },
     /// It cannot be read.
     #[error("cannot read {path}", path = path.display())]
@@ -353,6 +367,9 @@ signed-program = "/usr/bin/true"
             assert!(matches!(read(text), Err(ConfigError::Malformed { .. })), "{text}");
         }
         assert!(matches!(read("version = 2"), Err(ConfigError::Version { found: 2, .. })));
+        let port =
+            "[[signatures.repositories]]\npattern = \"r.example:5000/**\"\nmode = \"require\"";
+        assert!(matches!(read(port), Err(ConfigError::Port { .. })));
         for text in ["root = \"relative\"", "mounts = \"/run/a:b\"", "mounts = \"/run/a,b\""] {
             assert!(matches!(read(text), Err(ConfigError::Path { .. })), "{text}");
         }

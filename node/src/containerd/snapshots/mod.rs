@@ -434,30 +434,37 @@ fn make_directories(
     }
     let work = directory.join("work");
     fs::create_dir_all(&work).map_err(failed(&work))?;
-    // Under another name until it is as it should be.
-    let beside = directory.join("fs.new");
-    let made = (|| {
-        match fs::create_dir(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o755))?;
-        let owner = match (owner, top) {
-            (Some(owner), _) => owner,
-            (None, Some(top)) => {
-                let metadata = fs::metadata(top)?;
-                (metadata.uid(), metadata.gid())
-            }
-            (None, None) => return fs::rename(&beside, &upper),
-        };
-        chown(&beside, Some(owner.0), Some(owner.1))?;
-        fs::rename(&beside, &upper)
-    })();
-    match made {
+    match make_upper(directory, &upper, owner, top) {
         // Another request was faster.
         Err(_) if upper.exists() => Ok(()),
         made => made.map_err(failed(&upper)),
     }
+}
+
+/// Makes the directory `upper`, under another name until it is as it should be.
+fn make_upper(
+    directory: &Path,
+    upper: &Path,
+    owner: Option<(u32, u32)>,
+    top: Option<&Path>,
+) -> io::Result<()> {
+    let beside = directory.join("fs.new");
+    match fs::create_dir(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755))?;
+    let owner = match (owner, top) {
+        (None, Some(top)) => {
+            let metadata = fs::metadata(top)?;
+            Some((metadata.uid(), metadata.gid()))
+        }
+        (owner, _) => owner,
+    };
+    if let Some((user, group)) = owner {
+        chown(&beside, Some(user), Some(group))?;
+    }
+    fs::rename(&beside, upper)
 }
 
 /// containerd's limit for the key and value of a label together (`pkg/labels`).

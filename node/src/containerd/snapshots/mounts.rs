@@ -183,7 +183,7 @@ mod tests {
         let ours = unpack(Path::new("/var/s/7"));
         assert_eq!(unpack_id(&ours, snapshots), Some(7));
         assert_eq!(unpack_id(&[], snapshots), None);
-        assert_eq!(unpack_id(&[ours.clone(), ours.clone()].concat(), snapshots), None);
+        assert_eq!(unpack_id(&[ours.clone(), ours].concat(), snapshots), None);
         for (r#type, source) in [
             ("bind", "/var/s/7"),
             (UNPACK_TYPE, "/var/t/7"),
