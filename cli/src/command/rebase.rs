@@ -292,7 +292,8 @@ impl Report for RebaseReport {
                 writeln!(out, "The signatures are in {artifact}")?;
             }
         }
-        writeln!(out, "\nStored {} blobs of {} bytes", self.stored, self.stored_bytes)
+        let blobs = if self.stored == 1 { "blob" } else { "blobs" };
+        writeln!(out, "\nStored {} {blobs} of {} bytes", self.stored, self.stored_bytes)
     }
 }
 

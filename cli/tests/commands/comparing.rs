@@ -60,7 +60,6 @@ fn layers_files_and_packages_are_told() {
     file /usr/lib/b  removed
     file /var/lib/dpkg/status  changed
     file /var/lib/rpm/rpmdb.sqlite  added
-    package musl:x86_64 (apk)  1.2 → none
     package libssl3:amd64 (dpkg)  3.0.1 → 3.0.2
     not read: /lib/apk/db/installed: line 1 is no field
     not read: /var/lib/rpm/rpmdb.sqlite: databases of rpm are not read

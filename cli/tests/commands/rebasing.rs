@@ -53,7 +53,7 @@ fn the_base_below_an_application_is_another_one() {
       layer 204d62bcca13  signatures carried over
     The signatures are in sha256:64577c39a6183e41674a96c433fb1cfc46f3be1ec49e0b2966f1b104881a4174
 
-    Stored 1 blobs of 398 bytes
+    Stored 1 blob of 398 bytes
     ");
     assert_eq!(environment.run(["verify", "oci:image:app2", "--trust", "alice.crt"]).code, 0);
     let new = manifest(&environment, "app2");

@@ -50,7 +50,7 @@ pub fn compare(
     Ok(Comparison {
         layers: layers::compare(old_layers, new_layers),
         files: files::compare(old_tree, new_tree),
-        packages: packages::compare(&old_packages.0, &new_packages.0),
+        packages: packages::compare(&old_packages.0, &new_packages.0, &unread),
         unread,
     })
 }

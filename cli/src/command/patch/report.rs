@@ -142,7 +142,8 @@ impl Report for PatchReport {
         if let Some(way) = self.referrers_by {
             writeln!(out, "Signatures are listed by {}", in_words(way))?;
         }
-        writeln!(out, "Stored {} blobs of {} bytes", self.stored, self.stored_bytes)
+        let blobs = if self.stored == 1 { "blob" } else { "blobs" };
+        writeln!(out, "Stored {} {blobs} of {} bytes", self.stored, self.stored_bytes)
     }
 }
 

@@ -141,11 +141,15 @@ pub(super) fn read(tree: &Tree<'_>) -> (Packages, Vec<Unread>) {
     (packages, unread)
 }
 
-pub(super) fn compare(old: &Packages, new: &Packages) -> Vec<PackageChange> {
+/// Compares the packages of those managers of which no database is among `unread`: what is not known is not gone.
+pub(super) fn compare(old: &Packages, new: &Packages, unread: &[Unread]) -> Vec<PackageChange> {
     type Versions<'a> = BTreeMap<(Manager, &'a str, &'a str), [Option<&'a str>; 2]>;
     let mut all: Versions<'_> = BTreeMap::new();
     for (number, packages) in [old, new].into_iter().enumerate() {
-        for Package { manager, name, architecture, version } in packages {
+        let is_known = |package: &&Package| {
+            unread.iter().all(|unread| manager(&unread.path) != Some(package.manager))
+        };
+        for Package { manager, name, architecture, version } in packages.iter().filter(is_known) {
             all.entry((*manager, name, architecture)).or_default()[number] = Some(version);
         }
     }
@@ -200,7 +204,7 @@ mod tests {
             vec![package("a", "amd64", "1"), package("b", "all", "1"), package("c", "all", "1")];
         let new =
             vec![package("a", "amd64", "1"), package("a", "i386", "2"), package("c", "all", "2")];
-        let changes: Vec<_> = compare(&old, &new)
+        let changes: Vec<_> = compare(&old, &new, &[])
             .into_iter()
             .map(|change| {
                 format!("{} {} {:?} {:?}", change.name, change.architecture, change.old, change.new)
@@ -210,6 +214,17 @@ mod tests {
             changes,
             [r#"a i386 None Some("2")"#, r#"b all Some("1") None"#, r#"c all Some("1") Some("2")"#]
         );
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_taken_for_gone() {
+        let old = vec![package("a", "amd64", "1")];
+        let unread = |path: &str| Unread {
+            path: ImagePath::of_member(path.as_bytes()),
+            reason: String::new(),
+        };
+        assert_eq!(compare(&old, &Vec::new(), &[unread("var/lib/dpkg/status")]), []);
+        assert_eq!(compare(&old, &Vec::new(), &[unread("lib/apk/db/installed")]).len(), 1);
     }
 
     #[test]
