@@ -101,13 +101,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
         println!("| an image that it knows, {what} | {rate} requests a second, p99 {p99} |");
     }
 
-    let host = registry.host();
-    for chunk in many(&registry, &digests[0])?.chunks(DIGESTS / 4) {
-        let mut client = connect(address, &directory)?;
-        for digest in chunk {
-            allowed(&mut client, &review(&format!("{host}/bench/app@{digest}")))?;
-        }
-    }
+    remember(&registry, &digests[0], &mut client)?;
     let (now, peak) = webhook.memory_mib()?;
     println!("| memory with {DIGESTS} digests | {now:.0} MiB, {peak:.0} MiB at most |");
     Ok(())
@@ -142,24 +136,32 @@ fn images(
     Ok(digests)
 }
 
-/// Puts indexes of one image into the registry, each with a digest of its own.
-fn many(registry: &Registry, image: &Digest) -> Result<Vec<String>, Box<dyn Error>> {
+/// Asks about so many indexes of one image, each with a digest of its own. The registry has a few of
+/// them at a time: it looks through all that it has for each list of referrers.
+fn remember(
+    registry: &Registry,
+    image: &Digest,
+    client: &mut Client,
+) -> Result<(), Box<dyn Error>> {
     let manifest = registry.manifest("bench/app", &image.to_string()).ok_or("the image is gone")?;
     let media_type = MediaType::OCI_INDEX;
-    let index = |number: usize| {
-        json!({
+    let put = |number: usize| {
+        let index = json!({
             "schemaVersion": 2, "mediaType": media_type,
             "manifests": [{
                 "mediaType": MediaType::OCI_MANIFEST, "digest": image, "size": manifest.contents.len(),
             }],
             "annotations": { "number": number.to_string() },
-        })
+        });
+        let index = index.to_string();
+        registry.put_manifest("bench/app", None, media_type.as_str(), index.as_bytes())
     };
-    let put = |number| {
-        let text = index(number).to_string();
-        registry.put_manifest("bench/app", None, media_type.as_str(), text.as_bytes())
-    };
-    Ok((0..DIGESTS).map(put).collect())
+    for number in 0..DIGESTS {
+        let digest = put(number);
+        allowed(client, &review(&format!("{}/bench/app@{digest}", registry.host())))?;
+        registry.delete_manifest("bench/app", &digest);
+    }
+    Ok(())
 }
 
 /// Connects as soon as it is ready.
