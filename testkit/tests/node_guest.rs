@@ -25,7 +25,7 @@ const SCRIPT: &str = r#"
 image=127.0.0.1:5000/app:v1
 printf 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "127.0.0.1:5000/pause:v1"\n' > /etc/containerd/1.7
 printf "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '127.0.0.1:5000/pause:v1'\n" > /etc/containerd/2.1
-start_registry
+start_registry 5000
 for version in 1.7 2.1; do
     use_containerd $version
     step start-$version start_containerd /etc/containerd/$version

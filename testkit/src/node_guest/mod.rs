@@ -19,7 +19,8 @@
 //!
 //! | function | does |
 //! | --- | --- |
-//! | `start_registry` | serves `/srv` at `127.0.0.1:5000` |
+//! | `start_registry [PORT]` | serves `/srv` at `127.0.0.1`, at HTTP's own port if there is none |
+//! | `stop_registry` | ends it |
 //! | `use_containerd 1.7`, `use_containerd 2.1` | takes `containerd`, its shim and `ctr` of that version from now on |
 //! | `start_containerd FILE` | starts it with a configuration, and waits until it answers |
 //! | `stop_containerd` | ends it, with what it has kept in `/var/lib/containerd` if `--forget` is said |
@@ -69,6 +70,8 @@ impl NodeGuest {
             .certificate(signer.certificate()?)
             .program(find("veritysetup")?)
             .memory_mebibytes(1536)
+            // A device that is removed waits for a grace period, which takes long on an emulated machine.
+            .parameter("rcupdate.rcu_expedited=1")
             .time_limit(Duration::from_secs(300))
             .disk(root.path())
             .disk(programs.path())

@@ -117,7 +117,7 @@ const FILES: [(&str, &str); 5] = [
     ("etc/resolv.conf", ""),
     (
         "etc/registry.yml",
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nhttp: {addr: '127.0.0.1:5000', secret: lab}\n\
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nhttp: {addr: '127.0.0.1:80', secret: lab}\n\
          storage: {filesystem: {rootdirectory: /srv}, maintenance: {readonly: {enabled: true}}}\n",
     ),
 ];

@@ -24,8 +24,14 @@ await() {
     done
 }
 start_registry() {
-    docker-registry serve /etc/registry.yml > /run/registry.log 2>&1 &
-    await 30 nc -z 127.0.0.1 5000
+    REGISTRY_HTTP_ADDR="127.0.0.1:${1:-80}" docker-registry serve /etc/registry.yml >> /run/registry.log 2>&1 &
+    registry_pid=$!
+    await 30 wget -q -O /dev/null "http://127.0.0.1:${1:-80}/v2/"
+}
+stop_registry() {
+    kill "$registry_pid"
+    wait "$registry_pid" 2> /dev/null
+    true
 }
 use_containerd() {
     case $1 in
