@@ -82,7 +82,7 @@ fn install() -> Result<()> {
         "usr/lib/systemd/system/kubelet.service.d/10-osguard.conf",
         "usr/share/osguard/containerd/1.7.toml",
         "usr/share/osguard/containerd/2.toml",
-        "usr/share/man/man1/osguard-node-doctor.1.gz",
+        "usr/share/man/man1/osguard-node-run.1.gz",
         "usr/share/man/man1/osguard-policy-deploy.1.gz",
         "usr/share/bash-completion/completions/osguard",
         "etc/osguard/node.toml",
@@ -161,6 +161,28 @@ fn imported_files_lose_what_the_comments_say() {
     let lost = main("lost", &imports(2, "1.7.toml", old));
     let lost = dump(Containerd::V2_1, &lost).unwrap();
     assert_eq!(value(&lost, "snapshotter"), "overlayfs");
+}
+
+#[test]
+fn the_daemon_understands_its_configurations() {
+    for file in ["node.toml", "kubernetes/node.toml"] {
+        let text = fs::read_to_string(deploy().join(file)).unwrap();
+        // What is commented out is an example, and has to be right as well.
+        let examples: String = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(example) if !example.starts_with(' ') => format!("{example}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [("plain", text), ("examples", examples)] {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            let mut check = Command::new(env!("CARGO_BIN_EXE_osguard"));
+            run(check.args(["node", "run", "--check", "--config"]).arg(&path)).unwrap();
+        }
+    }
 }
 
 #[test]
