@@ -1,0 +1,60 @@
+# What the scripts on a node with osguard share.
+
+export CONTAINERD_SNAPSHOTTER=osguard
+registry=127.0.0.1
+mkdir -p /etc/containerd/certs.d/$registry
+printf 'server = "http://%s"\n[host."http://%s"]\n' $registry $registry > /etc/containerd/certs.d/$registry/hosts.toml
+
+enforce() {
+    cat /run/lab/policy > /sys/kernel/security/ipe/new_policy
+    echo 1 > /sys/kernel/security/ipe/policies/lab/active
+}
+start_node() {
+    osguard node run --config /run/lab/node.toml >> /run/node.log 2>&1 &
+    node_pid=$!
+    await 60 wget -q -O - http://127.0.0.1:9464/readyz
+}
+# containerd tries again some seconds after its snapshotter was away; until then every request fails.
+reconnect() { await 20 ctr snapshots ls; }
+# Ends the daemon by a signal, TERM or KILL.
+stop_node() {
+    kill "-$1" "$node_pid"
+    wait "$node_pid" 2> /dev/null
+    true
+}
+pull() {
+    name=$1
+    shift
+    ctr images pull --plain-http "$@" "$registry/$name:v1"
+}
+run() {
+    name=$1 id=$2
+    shift 2
+    ctr run --rm "$registry/$name:v1" "$id" "$@"
+}
+# Counts the verity devices of layers: osguard's, without those of the machine itself.
+devices() { cat /sys/block/dm-*/dm/name 2> /dev/null | grep -c '^osguard-'; }
+# Prints whatever layers and containers may leave behind.
+left() {
+    cat /sys/block/dm-*/dm/name 2> /dev/null | grep '^osguard-'
+    for path in /sys/block/loop*/loop; do [ ! -e "$path" ] || echo "$path"; done
+    grep -o ' /run/osguard/[^ ]*\| [^ ]*/rootfs ' /proc/mounts
+    find /run/osguard/l /var/lib/osguard/containerd/layers /var/lib/osguard/containerd/snapshots -mindepth 1 2> /dev/null
+    true
+}
+nothing_left() { [ -z "$(left)" ]; }
+# Removes every container and every image of every namespace.
+remove_all() {
+    for namespace in $(ctr namespaces ls -q); do
+        for task in $(ctr -n "$namespace" tasks ls -q); do
+            ctr -n "$namespace" tasks kill -s KILL "$task"
+            await 20 ctr -n "$namespace" tasks rm "$task"
+        done
+        for container in $(ctr -n "$namespace" containers ls -q); do
+            ctr -n "$namespace" containers rm "$container"
+        done
+        for image in $(ctr -n "$namespace" images ls -q); do
+            ctr -n "$namespace" images rm --sync "$image"
+        done
+    done
+}

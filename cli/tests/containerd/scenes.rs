@@ -1,0 +1,219 @@
+//! What an operator meets, from the first pull to the last image that goes.
+
+use std::time::Duration;
+
+use osguard_testkit::node_guest::Containerd;
+use osguard_testkit::vm::{Kernel, Outcome};
+use osguard_testkit::{Result, or_skip};
+
+use crate::images::Images;
+use crate::node::{node, refused, says, succeeded};
+
+#[test]
+fn vm_6_12_with_containerd_1_7_runs_what_is_signed() {
+    runs_what_is_signed(Kernel::V6_12, Containerd::V1_7);
+}
+
+#[test]
+fn vm_6_12_with_containerd_2_1_runs_what_is_signed() {
+    runs_what_is_signed(Kernel::V6_12, Containerd::V2_1);
+}
+
+#[test]
+fn vm_7_2_with_containerd_1_7_runs_what_is_signed() {
+    runs_what_is_signed(Kernel::V7_2, Containerd::V1_7);
+}
+
+#[test]
+fn vm_7_2_with_containerd_2_1_runs_what_is_signed() {
+    runs_what_is_signed(Kernel::V7_2, Containerd::V2_1);
+}
+
+fn runs_what_is_signed(kernel: Kernel, containerd: Containerd) {
+    let Some(outcome) = or_skip(run(kernel, containerd)) else { return };
+    println!("{kernel:?} took {:?}", outcome.wall_time);
+    let scenes = Scenes { outcome: &outcome, version: containerd.number() };
+    scenes.the_node_is_ready();
+    scenes.signed_images_run();
+    scenes.unsigned_images_are_refused();
+    scenes.what_containers_make_does_not_run();
+    scenes.pods_run();
+    scenes.restarts_touch_no_container();
+    scenes.changed_blocks_are_not_read();
+    scenes.nothing_is_left();
+    scenes.the_built_in_differ_commits_nothing();
+}
+
+fn run(kernel: Kernel, containerd: Containerd) -> Result<Outcome> {
+    let images = Images::new()?;
+    let script = format!(
+        ". /run/lab/prelude.sh\nstart_registry\nversion={}\n{SCENES}\ntail -n 60 /run/node.log\nexit 0\n",
+        containerd.number()
+    );
+    node(kernel, &images)?
+        .machine(|machine| machine.time_limit(Duration::from_secs(400)))
+        .run(&script)
+}
+
+struct Scenes<'a> {
+    outcome: &'a Outcome,
+    version: &'static str,
+}
+
+impl Scenes<'_> {
+    fn name(&self, step: &str) -> String {
+        format!("{step}-{}", self.version)
+    }
+
+    #[track_caller]
+    fn says(&self, step: &str, text: &str) {
+        says(self.outcome, &self.name(step), text);
+    }
+
+    #[track_caller]
+    fn succeeded(&self, steps: &[&str]) {
+        for step in steps {
+            succeeded(self.outcome, &self.name(step));
+        }
+    }
+
+    #[track_caller]
+    fn refused(&self, step: &str, text: &str) {
+        refused(self.outcome, &self.name(step), text);
+    }
+
+    fn text(&self, step: &str) -> String {
+        self.outcome.step(&self.name(step)).stdout_text()
+    }
+
+    fn the_node_is_ready(&self) {
+        self.succeeded(&["node", "containerd", "preflight", "bootstrap-pod"]);
+        let snapshots = self.text("bootstrap-overlayfs");
+        assert!(snapshots.contains(&self.text("bootstrap-pod")), "{snapshots}");
+        self.says("preflight", "This node is ready for the policy");
+        self.refused("preflight-none", "critical: the policy would deny /usr/bin/busybox");
+        // Nothing is in force yet, which is critical, and nothing else is.
+        let report: serde_json::Value = serde_json::from_str(&self.text("doctor")).expect("JSON");
+        for check in ["containerd", "oci-runtime", "overlay", "loop-devices"] {
+            let mut checks = report["checks"].as_array().expect("checks").iter();
+            let found = checks.find(|found| found["check"] == check).expect("the check");
+            assert_eq!(found["findings"], serde_json::json!([]), "{check}");
+            assert!(found["unchecked"].is_null(), "{found}");
+        }
+        self.refused("canary-before", "the kernel ran an unsigned program");
+        self.says("canary", "the kernel denies an unsigned program and runs a signed one");
+    }
+
+    fn signed_images_run(&self) {
+        for name in ["app", "embedded", "local", "many"] {
+            self.succeeded(&[&format!("pull-{name}")]);
+        }
+        self.says("run-app", "of hello");
+        self.says("run-app-crun", "of hello");
+        self.says("run-embedded", "of embedded");
+        self.refused("pull-local-unsigned", "there is no signature of its root hash");
+        self.says("run-local", "of local");
+        assert_eq!(self.text("run-many"), "of layer-1\nof layer-39\n39");
+        match self.version {
+            "1.7" => self.refused("pull-port", "there is no signature of its root hash"),
+            _ => self.succeeded(&["pull-port"]),
+        }
+        self.succeeded(&["import"]);
+        self.says("run-imported", "of embedded");
+        self.succeeded(&["pull-twin"]);
+        self.says("run-twin", "of hello");
+        // One for busybox and one for the file, however many containers there are.
+        assert_eq!((&*self.text("devices-app"), &*self.text("devices-second")), ("2", "2"));
+        self.succeeded(&["other-pull", "other-devices"]);
+        self.says("other-run", "of hello");
+    }
+
+    fn unsigned_images_are_refused(&self) {
+        for way in ["", "--local"] {
+            let name = |image: &str| format!("{image}{way}");
+            self.refused(&name("unsigned"), "signatures are required for");
+            self.refused(&name("unsigned"), "there is no signature of its root hash");
+            self.refused(&name("foreign"), "signatures are required for");
+            self.refused(&name("wrong"), "diff");
+        }
+        let images = self.text("refused-images");
+        assert!(images.contains("/app:v1"), "{images}");
+        // The chain of a layer that was refused is not among those that were committed: each of the images that run has the
+        // layer with busybox and those of its own.
+        let snapshots = self.text("refused-snapshots");
+        let committed = snapshots.lines().filter(|line| line.contains("Committed")).count();
+        let by_port = usize::from(self.version != "1.7");
+        assert_eq!(committed, 1 + 1 + 1 + 1 + 39 + by_port, "{snapshots}");
+    }
+
+    fn what_containers_make_does_not_run(&self) {
+        let dropped = self.outcome.step(&self.name("dropped"));
+        let output = dropped.stdout_text();
+        assert_eq!(output.lines().collect::<Vec<_>>(), ["126", "126"], "{}", dropped.stderr_text());
+        let records = self.outcome.audit_records(1420);
+        for path in ["/tmp/new", "/bin/busybox"] {
+            let path = format!("path=\"{path}\"");
+            assert!(records.iter().any(|record| record.contains(&path)), "{path}: {records:?}");
+        }
+    }
+
+    fn pods_run(&self) {
+        self.succeeded(&[
+            "cri-pull",
+            "cri-pod",
+            "cri-init",
+            "cri-init-wait",
+            "cri-create",
+            "cri-start",
+        ]);
+        self.refused("cri-unsigned", "signatures are required for");
+        self.says("cri-exec", "of hello");
+        self.says("cri-log", "stdout F prepared");
+        assert_eq!(self.outcome.step(&self.name("cri-dropped")).exit_code, 126);
+        self.succeeded(&["cri-remove"]);
+    }
+
+    fn restarts_touch_no_container(&self) {
+        for step in ["killed-exec", "killed-cri-exec", "stopped-exec", "containerd-exec"] {
+            self.says(step, "of hello");
+        }
+        // Nothing new can be started without the daemon.
+        self.refused("killed-run", "containerd.sock");
+        self.refused("killed-preflight", "nobody answers at /run/osguard/containerd.sock");
+        self.succeeded(&[
+            "restart",
+            "reconnect",
+            "restarted-devices",
+            "start",
+            "containerd-restart",
+        ]);
+        self.says("restarted-run", "of hello");
+        self.says("containerd-run", "of hello");
+    }
+
+    fn changed_blocks_are_not_read(&self) {
+        self.succeeded(&["pull-large", "changed"]);
+        let large = self.outcome.step(&self.name("run-large"));
+        assert_ne!(large.exit_code, 0, "{}", large.stderr_text());
+    }
+
+    fn nothing_is_left(&self) {
+        let left = self.outcome.step(&self.name("left"));
+        assert_eq!(left.exit_code, 0, "{}\n{}", self.text("left-what"), self.outcome.console);
+        let metrics = self.text("metrics");
+        for line in ["osguard_node_canary_unsigned_denied 1", "osguard_node_canary_signed_runs 1"] {
+            assert!(metrics.lines().any(|found| found == line), "{metrics}");
+        }
+    }
+
+    fn the_built_in_differ_commits_nothing(&self) {
+        self.succeeded(&["walking-containerd"]);
+        assert_ne!(self.outcome.step(&self.name("walking-pull")).exit_code, 0);
+        let snapshots = self.text("walking-snapshots");
+        assert!(!snapshots.contains("Committed"), "{snapshots}");
+        let left = self.outcome.step(&self.name("end-left"));
+        assert_eq!(left.exit_code, 0, "{}", self.text("end-left-what"));
+    }
+}
+
+const SCENES: &str = include_str!("scenes.sh");
