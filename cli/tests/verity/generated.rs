@@ -1,7 +1,7 @@
 //! Many combinations of all that can be asked for, each made and checked by both programs.
 //!
 //! A few dozen of them with each version are enough for every day. `OSGUARD_VERITY_CASES=2100` runs so many
-//! over all versions, in a few minutes.
+//! over all versions; with `cargo test`, as that takes longer than a test may under nextest.
 
 use std::collections::BTreeMap;
 
