@@ -14,7 +14,7 @@ use osguard_registry::conversion::ConversionError;
 use osguard_registry::descriptor::Descriptor;
 use osguard_registry::distribution::{Patience, RegistryError};
 use osguard_registry::error::Error;
-use osguard_registry::image::Image;
+use osguard_registry::image::{Image, is_attestation};
 use osguard_registry::manifest::{ImageIndex, ImageManifest, Manifest, ManifestKind};
 use osguard_registry::media_type::MediaType;
 use osguard_registry::network::Network;
@@ -207,7 +207,7 @@ fn manifests_of(index: &ImageIndex) -> Result<Outcome, SignFailure> {
         .manifests
         .iter()
         .filter(|entry| entry.media_type.is_manifest() || entry.media_type.is_index())
-        .filter(|entry| entry.artifact_type.is_none() && !is_statement(entry))
+        .filter(|entry| entry.artifact_type.is_none() && !is_attestation(entry))
         .map(|entry| entry.digest)
         .collect();
     match manifests.len() {
@@ -218,11 +218,6 @@ fn manifests_of(index: &ImageIndex) -> Result<Outcome, SignFailure> {
             retry: Retry::Never,
         }),
     }
-}
-
-/// Tells the statements about an image, which its builder lists in the index beside it.
-fn is_statement(entry: &Descriptor) -> bool {
-    entry.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
 }
 
 fn signing_failure(error: SigningError) -> SignFailure {

@@ -236,7 +236,7 @@ impl Walk<'_> {
 ///
 /// They are for no platform. What calls itself one and is for a platform all the same is an image to
 /// those who pull it, and must not be passed over.
-fn is_attestation(entry: &Descriptor) -> bool {
+pub fn is_attestation(entry: &Descriptor) -> bool {
     entry.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
         && entry.platform.as_ref().is_none_or(|platform| platform.os == "unknown")
 }

@@ -341,6 +341,7 @@ fn statements_about_the_images_before_stay_behind() {
                 "platform": { "os": "linux", "architecture": "amd64" } })
     };
     let (image_entry, mut statement_entry) = (entry(&image), entry(&statement));
+    statement_entry["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
     statement_entry["annotations"] = json!({
         "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image,
     });
