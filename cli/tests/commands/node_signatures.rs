@@ -30,7 +30,7 @@ fn signatures_are_fetched_once() {
     for signature in signatures {
         let root_hash = signature["root_hash"].as_str().unwrap();
         let digest = signature["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-        let file = environment.read(&format!("signatures/{root_hash}/{digest}.p7s"));
+        let file = environment.read(format!("signatures/{root_hash}/{digest}.p7s"));
         assert_eq!(file.len() as u64, signature["size_bytes"].as_u64().unwrap());
     }
 }
@@ -52,7 +52,7 @@ fn signatures_in_files_are_added() {
     let add =
         |file: &str| environment.run(["node", "signatures", "add", file].iter().chain(&DIRECTORY));
     assert_snapshot!(add("signatures.json"), @"Added 2 signatures; 0 were there already");
-    let kept = std::fs::read_dir(environment.path(&format!("signatures/{root_hash}"))).unwrap();
+    let kept = std::fs::read_dir(environment.path(format!("signatures/{root_hash}"))).unwrap();
     assert_eq!(kept.count(), 2);
 }
 
