@@ -28,6 +28,7 @@ fn survives_chaos(kernel: Kernel, containerd: Containerd) {
     for step in ["node", "containerd", "chaos", "mounts"] {
         succeeded(&outcome, step);
     }
+    println!("{}", outcome.step("mounts").stderr_text());
     assert_eq!((&*text("chaos"), &*text("mounts")), ("", ""), "{}", outcome.console);
     assert_eq!(outcome.step("left").exit_code, 0, "{}\n{}", text("left-what"), outcome.console);
 }
