@@ -181,18 +181,18 @@ pub(crate) async fn many_layers(snapshotter: &Snapshotter) {
         directory(root, "onlyme", 0o755);
         file(root, "onlyme/bottom", "bye!\n", 0o777);
     };
-    let layers: Vec<Box<dyn Fn(&Path)>> = (1..128)
+    let layers: Vec<_> = (1..128)
         .map(|index| {
-            Box::new(move |root: &Path| {
+            move |root: &Path| {
                 file(root, "overwriteme", &format!("{index} WAS HERE!\n"), 0o777);
                 file(root, &format!("addhere/file-{index}"), "same\n", 0o755);
                 remove(root, "onlyme");
                 directory(root, "onlyme", 0o755);
                 file(root, &format!("onlyme/file-{index}"), "only me!\n", 0o777);
-            }) as Box<dyn Fn(&Path)>
+            }
         })
         .collect();
     let mut changes: Vec<Change<'_>> = vec![&bottom];
-    changes.extend(layers.iter().map(|layer| &**layer as Change<'_>));
+    changes.extend(layers.iter().map(|layer| layer as Change<'_>));
     snapshotter.stack("many", &changes).await;
 }
