@@ -16,7 +16,7 @@ impl ImagePath {
     /// # Errors
     ///
     /// Refuses the root, a path with `..`, one with a NUL byte and one of more than
-    /// [`MAX_PATH_BYTES`] bytes.
+    /// 4096 bytes.
     pub fn parse(text: &[u8]) -> Result<Self, PathError> {
         let refused = |reason| PathError { path: shown(text), reason };
         if text.len() > MAX_PATH_BYTES {
