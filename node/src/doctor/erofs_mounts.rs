@@ -10,6 +10,7 @@ use std::path::Path;
 use super::{Check, Finding, Machine, Unchecked};
 use crate::dm::DeviceMapper;
 use crate::mount_table::{Mount, MountTable};
+use crate::record::LayerName;
 use crate::running_verity::RunningVerity;
 
 pub(super) const CHECK: Check = Check {
@@ -42,7 +43,7 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
         let node = format!("/dev/dm-{}", mount.device.minor);
         let count = further_devices(Path::new(&node))
             .map_err(|error| Unchecked::because(format_args!("{node}: {error}")))?;
-        let is_own = mount.mount_point.starts_with(machine.state().layers());
+        let is_own = LayerName::from_device(mapped).is_some();
         findings.extend(judge(mapped, mount, count, is_own));
     }
     Ok(findings)
