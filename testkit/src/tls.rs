@@ -53,12 +53,21 @@ impl TlsAuthority {
     /// Issues a certificate for a server with these names and addresses; the files are called
     /// `name`.
     pub fn server_for(&self, name: &str, hosts: &[&str]) -> Result<Identity> {
-        self.issue(name, hosts, ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(named(name, hosts)?, name, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Issues a certificate for a server as [`TlsAuthority::server_for`] does, but one that was valid
+    /// for the year 2001 only.
+    pub fn expired_server_for(&self, name: &str, hosts: &[&str]) -> Result<Identity> {
+        let mut wanted = named(name, hosts)?;
+        wanted.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        wanted.not_after = rcgen::date_time_ymd(2001, 12, 31);
+        self.issue(wanted, name, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// Issues a certificate for a client with this common name, by which the files are called.
     pub fn client(&self, name: &str) -> Result<Identity> {
-        self.issue(name, &[], ExtendedKeyUsagePurpose::ClientAuth)
+        self.issue(named(name, &[])?, name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     /// Returns the settings of a server with this identity, for HTTP/1.1. Asked to, it demands
@@ -98,11 +107,10 @@ impl TlsAuthority {
 
     fn issue(
         &self,
+        mut wanted: CertificateParams,
         name: &str,
-        hosts: &[&str],
         usage: ExtendedKeyUsagePurpose,
     ) -> Result<Identity> {
-        let mut wanted = named(name, hosts)?;
         wanted.use_authority_key_identifier_extension = true;
         wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         wanted.extended_key_usages = vec![usage];

@@ -94,17 +94,7 @@ fn a_renewed_certificate_is_shown_and_an_expired_one_makes_it_not_ready() {
     });
     assert_eq!(client.get("/readyz").unwrap().status, 200);
 
-    let Some(_) = or_skip(command("openssl")) else { return };
-    let mut openssl = command("openssl").unwrap();
-    openssl.args(["req", "-x509", "-new", "-nodes", "-subj", "/CN=127.0.0.1", "-newkey", "ec"]);
-    openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-days", "-1", "-keyout", "tls.key"]);
-    openssl.args(["-out", "tls.crt"]).current_dir(scene.directory.path());
-    let made = openssl.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-    // Older ones take no days before today.
-    if !made.success() {
-        osguard_testkit::skip("an openssl that makes certificates that have expired");
-        return;
-    }
+    place(&scene.authority.expired_server_for("three", &["127.0.0.1"]).unwrap());
     until("it is not ready", || client.get("/readyz").unwrap().status == 503);
     let answer = client.get("/readyz").unwrap();
     assert_eq!(answer.body, "the serving certificate has expired\n");
