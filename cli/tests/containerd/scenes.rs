@@ -5,6 +5,7 @@ use std::time::Duration;
 use osguard_testkit::node_guest::Containerd;
 use osguard_testkit::vm::{Kernel, Outcome};
 use osguard_testkit::{Result, or_skip};
+use serde_json::Value;
 
 use crate::images::Images;
 use crate::node::{node, refused, says, succeeded};
@@ -40,6 +41,7 @@ fn runs_what_is_signed(kernel: Kernel, containerd: Containerd) {
     scenes.unsigned_images_are_refused();
     scenes.what_containers_make_does_not_run();
     scenes.pods_run();
+    scenes.denials_in_containers_are_explained();
     scenes.restarts_touch_no_container();
     scenes.changed_blocks_are_not_read();
     scenes.nothing_is_left();
@@ -95,7 +97,7 @@ impl Scenes<'_> {
         self.says("preflight", "This node is ready for the policy");
         self.refused("preflight-none", "critical: the policy would deny /usr/bin/busybox");
         // Nothing is in force yet, which is critical, and nothing else is.
-        let report: serde_json::Value = serde_json::from_str(&self.text("doctor")).expect("JSON");
+        let report: Value = serde_json::from_str(&self.text("doctor")).expect("JSON");
         for check in ["containerd", "oci-runtime", "overlay", "loop-devices"] {
             let mut checks = report["checks"].as_array().expect("checks").iter();
             let found = checks.find(|found| found["check"] == check).expect("the check");
@@ -173,6 +175,33 @@ impl Scenes<'_> {
         self.says("cri-log", "stdout F prepared");
         assert_eq!(self.outcome.step(&self.name("cri-dropped")).exit_code, 126);
         self.succeeded(&["cri-remove"]);
+    }
+
+    /// The programs are gone when the question is asked; their containers are there still.
+    fn denials_in_containers_are_explained(&self) {
+        self.succeeded(&["explain-pod", "explain-exec", "suggest"]);
+        assert_eq!(self.outcome.step(&self.name("exec-dropped")).exit_code, 126);
+        let denial = |step: &str| {
+            let explained: Value = serde_json::from_str(&self.text(step)).expect("JSON");
+            let denials = explained["denials"].as_array().expect("denials");
+            denials.last().expect("a denial").clone()
+        };
+        let pod = denial("explain-pod");
+        let container = &pod["container"];
+        assert_eq!(container["id"], self.text("cri-create").trim(), "{pod:#}");
+        assert_eq!(container["name"], "main", "{pod:#}");
+        let image = container["image"].as_str().expect("an image");
+        assert!(image.contains("127.0.0.1/app:v1"), "{pod:#}");
+        let exec = denial("explain-exec");
+        assert_eq!(exec["container"]["id"], "second", "{exec:#}");
+        let place = "in the writable layer of an overlay, where it was made anew";
+        for denial in [pod, exec] {
+            assert_eq!(denial["place"], place, "{denial:#}");
+        }
+        let suggested: Value = serde_json::from_str(&self.text("suggest")).expect("JSON");
+        let suggestions = suggested["suggestions"].as_array().expect("suggestions");
+        let signed = "put /tmp/new into the image 127.0.0.1/app:v1, signed";
+        assert!(suggestions.iter().any(|one| one["remedy"] == signed), "{suggested:#}");
     }
 
     fn restarts_touch_no_container(&self) {

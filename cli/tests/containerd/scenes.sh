@@ -88,6 +88,10 @@ main=$(text cri-create)
 s cri-start osguard-cri start "$main"
 s cri-exec osguard-cri exec "$main" -- /bin/cat /hello
 s cri-dropped osguard-cri exec "$main" -- /bin/sh -c 'cp /bin/busybox /tmp/new; /tmp/new true'
+s exec-dropped ctr tasks exec --exec-id e0 second /bin/sh -c 'cp /bin/busybox /tmp/other; /tmp/other true'
+s explain-pod osguard audit explain kernel-log --path /tmp/new --output json
+s explain-exec osguard audit explain kernel-log --path /tmp/other --output json
+s suggest osguard audit suggest kernel-log --output json
 s cri-log cat /var/log/pods/pod/init.log
 
 # The daemon is killed: containers run on and can be entered, and afterwards everything goes on.

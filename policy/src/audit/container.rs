@@ -8,7 +8,7 @@ pub struct ContainerId {
     /// What runs it, in the words of its control group: `cri-containerd`, `docker`, `crio`, `libpod`; none where
     /// the path does not say.
     pub runtime: Option<String>,
-    /// The identifier, 64 hexadecimal digits.
+    /// The identifier: 64 hexadecimal digits, or the name that somebody gave to a container of containerd.
     pub id: String,
     /// The UID of the pod, for one of Kubernetes.
     pub pod: Option<String>,
@@ -44,20 +44,24 @@ impl ContainerId {
         })
     }
 
-    /// Returns the identifier as people are used to see it: its first 12 digits.
+    /// Returns the identifier as people are used to see it: its first 12 digits, or the whole name.
     pub fn short(&self) -> &str {
-        self.id.get(..12).unwrap_or(&self.id)
+        self.id.get(..12).filter(|_| is_identifier(&self.id)).unwrap_or(&self.id)
     }
 
     /// Reads the root directory of a container, as containerd and CRI-O mount it; none where it is none.
     ///
-    /// Such are `/run/containerd/io.containerd.runtime.v2.task/k8s.io/<ID>/rootfs` and
-    /// `/var/lib/containers/storage/overlay-containers/<ID>/userdata/…`.
+    /// Such are `/run/containerd/io.containerd.runtime.v2.task/<NAMESPACE>/<ID>/rootfs` and
+    /// `/var/lib/containers/storage/overlay-containers/<ID>/userdata/…`. Clients of containerd other than Kubernetes
+    /// choose the identifier.
     pub fn of_root_directory(path: &str) -> Option<Self> {
-        let is_root = path.contains("/io.containerd.runtime.v2.task/")
-            || path.contains("/overlay-containers/");
-        let id = path.split('/').find(|part| is_identifier(part)).filter(|_| is_root)?;
-        Some(Self { runtime: None, id: id.to_owned(), pod: None })
+        let mut parts = path.split('/');
+        let id = match parts.find(|part| [CONTAINERD_TASKS, CRI_O_CONTAINERS].contains(part))? {
+            CONTAINERD_TASKS => parts.nth(1).filter(|_| parts.next() == Some("rootfs"))?,
+            _ => parts.next().filter(|id| is_identifier(id))?,
+        };
+        let is_name = !id.is_empty() && id.len() <= CONTAINERD_ID_LIMIT_BYTES;
+        is_name.then(|| Self { runtime: None, id: id.to_owned(), pod: None })
     }
 }
 
@@ -99,6 +103,12 @@ fn pod(part: &str) -> Option<String> {
 }
 
 const ID_DIGITS: usize = 64;
+
+/// The longest identifier of containerd (`pkg/identifiers/validate.go`).
+const CONTAINERD_ID_LIMIT_BYTES: usize = 76;
+
+const CONTAINERD_TASKS: &str = "io.containerd.runtime.v2.task";
+const CRI_O_CONTAINERS: &str = "overlay-containers";
 
 #[cfg(test)]
 mod tests {
@@ -156,6 +166,19 @@ mod tests {
         let id = "0123456789abcdef".repeat(4);
         let path = format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/rootfs");
         assert_eq!(ContainerId::of_root_directory(&path).unwrap().short(), "0123456789ab");
-        assert_eq!(ContainerId::of_root_directory(&format!("/mnt/{id}")), None);
+        let named = "/run/containerd/io.containerd.runtime.v2.task/default/my-web-server-1";
+        let found = ContainerId::of_root_directory(&format!("{named}/rootfs")).unwrap();
+        assert_eq!((&*found.id, found.short()), ("my-web-server-1", "my-web-server-1"));
+        let storage = format!("/var/lib/containers/storage/overlay-containers/{id}/userdata/shm");
+        assert_eq!(ContainerId::of_root_directory(&storage).unwrap().id, id);
+        for path in [
+            &format!("/mnt/{id}"),
+            named,
+            "/run/containerd/io.containerd.runtime.v2.task/default",
+            "/run/containerd/io.containerd.runtime.v2.task/default//rootfs",
+            "/var/lib/containers/storage/overlay-containers/other/userdata",
+        ] {
+            assert_eq!(ContainerId::of_root_directory(path), None, "{path}");
+        }
     }
 }
