@@ -244,7 +244,7 @@ fn a_configuration_with_a_mistake_is_refused() {
     configure(&environment, "[settings]\nstrict = true\n");
     assert_snapshot!(environment.refused(VERIFY), @"
     --- standard error ---
-    Error: trust.toml, line 18, column 2: unknown field `settings`, expected one of `version`, `stores`, `scopes`, `revoked`
+    Error: trust.toml, line 18, column 2: unknown field `settings`, expected one of `version`, `dbx`, `stores`, `scopes`, `revoked`
     --- exit code 2 ---
     ");
     environment.write(

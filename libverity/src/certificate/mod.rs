@@ -11,6 +11,7 @@ mod generate;
 mod issue;
 mod parse;
 mod public_key;
+mod signature_list;
 mod validity;
 mod verification;
 
@@ -31,6 +32,7 @@ pub use generate::{GenerateError, GeneratedKey, KeyKind, Role, generate, generat
 pub(crate) use parse::{name as parse_name, parse_time};
 pub(crate) use public_key::bit_length;
 pub use public_key::{Curve, PublicKey};
+pub use signature_list::{SignatureListEntry, SignatureListError, read_signature_lists};
 pub use validity::Validity;
 pub(crate) use verification::{SignatureError, digest_info_prefix};
 
@@ -148,6 +150,19 @@ impl Certificate {
     /// Without it the kernel cannot find the issuer among its keys.
     pub fn authority_key_identifier(&self) -> Option<String> {
         self.authority.key_identifier.as_ref().map(|identifier| hex::encode(&identifier.0))
+    }
+
+    /// Returns the part that is signed (RFC 5280, section 4.1.1.1).
+    pub fn to_be_signed(&self) -> &[u8] {
+        &self.to_be_signed
+    }
+
+    /// Returns the digest of the part that is signed, by the algorithm with which it is signed: the
+    /// name of a revoked certificate in the kernel's `.blacklist` keyring (`tbs:`). `None` where the
+    /// kernel, or this library, has no such algorithm.
+    pub fn to_be_signed_digest(&self) -> Option<Vec<u8>> {
+        let (_, hash) = self.signature_algorithm.as_ref().ok()?;
+        hash.digest(&self.to_be_signed)
     }
 
     /// Returns the key.

@@ -28,6 +28,7 @@
 
 mod build;
 mod inspect;
+mod keyrings;
 mod message;
 mod refusal;
 mod sign;
@@ -36,6 +37,7 @@ mod verify;
 
 pub use build::{AssembleError, Content, Embedding, assemble};
 pub use inspect::{Inspection, inspect};
+pub use keyrings::{Blacklist, Keyrings};
 pub use refusal::Refusal;
 pub use sign::{sign_policy, sign_root_hash};
 pub use verify::{

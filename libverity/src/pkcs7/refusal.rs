@@ -120,6 +120,12 @@ pub enum Refusal {
         /// Name and number of the type.
         found: String,
     },
+    /// A certificate in it is revoked by the firmware, or all that it would be trusted by.
+    #[error("the firmware's dbx revokes the certificate of {signers}, or of an issuer")]
+    Revoked {
+        /// The names of the signers.
+        signers: String,
+    },
     /// The signature was not made over this content by this key.
     #[error("the signature of {signer} is not one over this content")]
     SignatureMismatch {
@@ -221,6 +227,7 @@ impl Refusal {
             | Self::ContentMissing
             | Self::DigestMismatch
             | Self::KeyIdentifierMismatch { .. }
+            | Self::Revoked { .. }
             | Self::SignerKeyKind { .. }
             | Self::SigningTime { .. } => Errno::EKEYREJECTED,
             Self::DigestUnsupported { .. } | Self::SignatureUnsupported { .. } => Errno::ENOPKG,

@@ -7,6 +7,7 @@
 
 use std::time::SystemTime;
 
+use super::keyrings::Keyrings;
 use super::message::{Message, SignerInfo};
 use super::refusal::Refusal;
 use crate::asn1::Asn1Error;
@@ -16,37 +17,38 @@ use crate::errno::Errno;
 
 /// Verifies a detached signature of a root hash, as `dm-verity` does when a table is loaded.
 ///
-/// `anchors` are the certificates in the kernel's keyring; those that the kernel would not load
-/// count for nothing.
+/// `keyrings` are the kernel's: the certificates that it trusts will do, if nothing is revoked.
 ///
 /// Source: `drivers/md/dm-verity-verify-sig.c`.
-pub fn verify_root_hash(
+pub fn verify_root_hash<'k>(
     root_hash: &RootHash,
     signature: &[u8],
-    anchors: &[Certificate],
+    keyrings: impl Into<Keyrings<'k>>,
 ) -> Result<Accepted, Refusal> {
     check_size(signature, MAX_ROOT_HASH_SIGNATURE_BYTES)?;
+    let keyrings = keyrings.into();
     // Messages in BER are those of programs that stream, and hold their content.
-    let message =
-        Message::parse(signature, anchors).map_err(|refusal| in_ber(refusal, Errno::EBADMSG))?;
+    let message = Message::parse(signature, keyrings.trusted())
+        .map_err(|refusal| in_ber(refusal, Errno::EBADMSG))?;
     if message.content.is_some() {
         return Err(Refusal::ContentAttached);
     }
-    accept(&message, root_hash.signed_text().as_bytes(), anchors)
+    accept(&message, root_hash.signed_text().as_bytes(), keyrings)
 }
 
 /// Verifies a signed policy, as IPE does when it is loaded, and returns its text with the verdict.
 ///
 /// Source: `security/ipe/policy.c`, `ipe_new_policy`.
-pub fn verify_policy<'a>(
+pub fn verify_policy<'a, 'k>(
     signed_policy: &'a [u8],
-    anchors: &[Certificate],
+    keyrings: impl Into<Keyrings<'k>>,
 ) -> Result<(Accepted, &'a [u8]), Refusal> {
-    let message = read_policy(signed_policy, anchors)?;
+    let keyrings = keyrings.into();
+    let message = read_policy(signed_policy, keyrings.trusted())?;
     match message.content {
-        Some(content) => accept(&message, content, anchors).map(|accepted| (accepted, content)),
+        Some(content) => accept(&message, content, keyrings).map(|accepted| (accepted, content)),
         // The kernel verifies such a message over nothing.
-        None => Err(match accept(&message, b"", anchors) {
+        None => Err(match accept(&message, b"", keyrings) {
             Ok(_) | Err(Refusal::SignatureMismatch { .. } | Refusal::DigestMismatch) => {
                 Refusal::ContentMissing
             }
@@ -129,58 +131,83 @@ fn in_ber(refusal: Refusal, errno: Errno) -> Refusal {
     }
 }
 
-/// Source: `pkcs7_verify`, then `pkcs7_validate_trust`: the first signer with a wrong signature ends
-/// it, and a signer without a trusted certificate only fails if there is no other.
+/// Source: `pkcs7_verify`, then `is_key_on_revocation_list` and `pkcs7_validate_trust`: the first signer
+/// with a wrong signature ends it. One whose chain is revoked only fails if there is no other, and so does
+/// one without a trusted certificate.
 fn accept(
     message: &Message<'_>,
     content: &[u8],
-    anchors: &[Certificate],
+    keyrings: Keyrings<'_>,
 ) -> Result<Accepted, Refusal> {
-    let keyring: Vec<&Certificate> =
-        anchors.iter().filter(|anchor| anchor.loadable().is_ok()).collect();
     let chains = message
         .signers
         .iter()
-        .map(|signer| verify_one(message, signer, content))
+        .map(|signer| verify_one(message, signer, content, keyrings))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut accepted = None;
-    for (signer, chain) in message.signers.iter().zip(&chains) {
-        let found = trust_one(message, signer, chain, content, &keyring)?;
-        accepted = accepted.or(found);
+    let signers = || {
+        let names = message.signers.iter().map(|signer| signer.identifier.describe());
+        names.collect::<Vec<_>>().join(" and by ")
+    };
+    if !chains.is_empty() && chains.iter().all(|chain| chain.is_revoked) {
+        return Err(Refusal::Revoked { signers: signers() });
     }
-    accepted.ok_or_else(|| Refusal::UnknownSigner {
-        signers: message
-            .signers
-            .iter()
-            .map(|signer| signer.identifier.describe())
-            .collect::<Vec<_>>()
-            .join(" and by "),
-    })
+    // A message that the revoked certificates vouch for; what else is wrong with it there does not count.
+    if let Ok(Some(_)) = trust(message, &chains, content, keyrings.revoked()) {
+        return Err(Refusal::Revoked { signers: signers() });
+    }
+    trust(message, &chains, content, keyrings.trusted())?
+        .ok_or_else(|| Refusal::UnknownSigner { signers: signers() })
 }
 
-/// Checks one signer against the message, and returns its chain: the places of its certificate, of
-/// its issuer's and so on, as far as they are in the message.
+/// Source: `pkcs7_validate_trust`.
+fn trust(
+    message: &Message<'_>,
+    chains: &[Chain],
+    content: &[u8],
+    keyring: &[Certificate],
+) -> Result<Option<Accepted>, Refusal> {
+    let keyring: Vec<&Certificate> =
+        keyring.iter().filter(|anchor| anchor.loadable().is_ok()).collect();
+    let mut accepted = None;
+    for (signer, chain) in message.signers.iter().zip(chains) {
+        let found = trust_one(message, signer, &chain.places, content, &keyring)?;
+        accepted = accepted.or(found);
+    }
+    Ok(accepted)
+}
+
+/// Is a signer's certificate, its issuer's and so on, as far as they are in the message.
+#[derive(Default)]
+struct Chain {
+    /// The places of the certificates in the message.
+    places: Vec<usize>,
+    /// Whether the last of them is revoked, and those below with it.
+    is_revoked: bool,
+}
+
+/// Checks one signer against the message, and returns its chain.
 ///
 /// Source: `pkcs7_verify_one`.
 fn verify_one(
     message: &Message<'_>,
     signer: &SignerInfo<'_>,
     content: &[u8],
-) -> Result<Vec<usize>, Refusal> {
+    keyrings: Keyrings<'_>,
+) -> Result<Chain, Refusal> {
     check_message_digest(signer, content)?;
     let Some(place) = signer
         .identifier
         .key_id()
         .and_then(|id| message.certificates.iter().position(|certificate| *certificate.id() == id))
     else {
-        return Ok(Vec::new());
+        return Ok(Chain::default());
     };
     let certificate = &message.certificates[place];
     if signer.signing_time.is_some_and(|time| certificate.is_expired_at(time)) {
         return Err(Refusal::SigningTime { signer: certificate.subject() });
     }
     verify_signature(signer, content, certificate)?;
-    chain(message, place)
+    chain(message, place, keyrings)
 }
 
 /// Source: `pkcs7_digest`.
@@ -226,11 +253,17 @@ fn verify_signature(
 /// Follows the issuers through the certificates in the message.
 ///
 /// Source: `pkcs7_verify_sig_chain`.
-fn chain(message: &Message<'_>, leaf: usize) -> Result<Vec<usize>, Refusal> {
+fn chain(message: &Message<'_>, leaf: usize, keyrings: Keyrings<'_>) -> Result<Chain, Refusal> {
     let certificates = &message.certificates;
-    let mut chain = vec![leaf];
+    let mut places = vec![leaf];
     let mut top = &certificates[leaf];
-    while !top.is_self_signed() {
+    loop {
+        if keyrings.names(top) {
+            return Ok(Chain { places, is_revoked: true });
+        }
+        if top.is_self_signed() {
+            break;
+        }
         let authority = top.authority();
         let issuer = match (&authority.issuer_and_serial, &authority.key_identifier) {
             (Some(id), key) => {
@@ -249,14 +282,14 @@ fn chain(message: &Message<'_>, leaf: usize) -> Result<Vec<usize>, Refusal> {
             }
             (None, None) => None,
         };
-        let Some(place) = issuer.filter(|place| !chain.contains(place)) else {
+        let Some(place) = issuer.filter(|place| !places.contains(place)) else {
             break;
         };
         check_issued(top, certificates[place].public_key())?;
-        chain.push(place);
+        places.push(place);
         top = &certificates[place];
     }
-    Ok(chain)
+    Ok(Chain { places, is_revoked: false })
 }
 
 fn check_issued(certificate: &Certificate, issuer: &PublicKey) -> Result<(), Refusal> {

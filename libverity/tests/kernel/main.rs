@@ -4,17 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod mutation;
+mod revoked;
 mod variants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use libverity::certificate::read_signature_lists;
 use libverity::errno::Errno;
-use libverity::pkcs7::{Refusal, verify_policy, verify_root_hash};
+use libverity::pkcs7::{Blacklist, Keyrings, Refusal, verify_policy, verify_root_hash};
 use osguard_testkit::command::find;
 use osguard_testkit::or_skip;
 use osguard_testkit::test_pki::TestPki;
 use osguard_testkit::vm::{Kernel, Outcome, Vm};
+use revoked::Revoked;
 use variants::{POLICY_NAME, Trusted, Variant, root_hash};
 
 /// Gives every message to the kernel: those in /policies to IPE, those in /signatures to dm-verity.
@@ -68,8 +71,12 @@ fn compare(kernel: Kernel) {
         return;
     };
     let trusted = Trusted::new(&pki).unwrap();
-    let policies = variants::policies(&pki, &trusted).unwrap();
-    let signatures = variants::signatures(&pki, &trusted).unwrap();
+    let mut policies = variants::policies(&pki, &trusted).unwrap();
+    let mut signatures = variants::signatures(&pki, &trusted).unwrap();
+    let revoked = Revoked::new(&pki).unwrap();
+    policies.extend(revoked.variants(&pki, &trusted, variants::POLICY, &["-nodetach"]).unwrap());
+    let text = root_hash().signed_text();
+    signatures.extend(revoked.variants(&pki, &trusted, text.as_bytes(), &[]).unwrap());
 
     let disk = tempfile::NamedTempFile::new().unwrap();
     disk.as_file().set_len(1 << 20).unwrap();
@@ -81,7 +88,8 @@ fn compare(kernel: Kernel) {
         .program(keyctl)
         .time_limit(Duration::from_secs(280))
         .script(script);
-    for certificate in &trusted.pem {
+    machine = machine.revoked(revoked.signature_lists());
+    for certificate in trusted.pem.iter().chain(&revoked.pem) {
         machine = machine.certificate(certificate.clone());
     }
     for (directory, variants) in [("policies", &policies), ("signatures", &signatures)] {
@@ -99,12 +107,15 @@ fn compare(kernel: Kernel) {
     );
 
     let mut differences = Vec::new();
-    let anchors = &trusted.certificates;
+    let anchors = [&trusted.certificates[..], &revoked.certificates].concat();
+    let dbx = read_signature_lists(&revoked.signature_lists()).unwrap();
+    let blacklist = Blacklist::new(dbx, false);
+    let keyrings = Keyrings::new(&anchors).with_blacklist(&blacklist);
     judge(&outcome, "policies", &policies, &mut differences, |message| {
-        verify_policy(message, anchors).map(|_| ())
+        verify_policy(message, keyrings).map(|_| ())
     });
     judge(&outcome, "signatures", &signatures, &mut differences, |message| {
-        verify_root_hash(&root_hash(), message, anchors).map(|_| ())
+        verify_root_hash(&root_hash(), message, keyrings).map(|_| ())
     });
     for step in ["before_validity", "after_validity"] {
         // Which is why we tell, and do not refuse, what is out of date.

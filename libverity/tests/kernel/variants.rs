@@ -9,7 +9,8 @@ use crate::mutation;
 
 pub(crate) const POLICY_NAME: &str = "signatures";
 
-const POLICY: &[u8] = b"policy_name=signatures policy_version=0.0.1\nDEFAULT action=ALLOW\n";
+pub(crate) const POLICY: &[u8] =
+    b"policy_name=signatures policy_version=0.0.1\nDEFAULT action=ALLOW\n";
 
 /// Is a message with what there is to say about it.
 pub(crate) struct Variant {
@@ -19,7 +20,7 @@ pub(crate) struct Variant {
 
 /// Holds the certificates in the firmware's `db`.
 pub(crate) struct Trusted {
-    rsa: Identity,
+    pub(crate) rsa: Identity,
     ec: Identity,
     authority: Identity,
     intermediate: Identity,

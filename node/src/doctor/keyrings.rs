@@ -5,6 +5,7 @@
 
 use libverity::certificate::Certificate;
 
+use super::firmware_keys::trusted_and_revoked;
 use super::{Check, Finding, Machine, Unchecked};
 use crate::keyring::{ListedKey, is_sealed, keyring_members, listed_keys};
 
@@ -52,6 +53,7 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
         .iter()
         .filter_map(|(keyring, key)| judge(keyring, key, &local, expected.as_deref()));
     findings.extend(judged);
+    findings.extend(trusted_and_revoked(machine));
     Ok(findings)
 }
 

@@ -11,6 +11,7 @@ mod audit;
 mod containerd;
 mod containerd_config;
 mod erofs_mounts;
+mod firmware_keys;
 mod ipe;
 mod kernel_options;
 mod keyrings;

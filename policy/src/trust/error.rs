@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use libverity::certificate::CertificateError;
+use libverity::certificate::{CertificateError, SignatureListError};
 
 /// Says why a trust configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,14 @@ pub enum TrustError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// A file that should be a firmware's `dbx` is none.
+    #[error("{}: {source}", path.display())]
+    SignatureList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SignatureListError,
     },
     /// A file is too long.
     #[error("{} is longer than {limit_bytes} bytes", path.display())]

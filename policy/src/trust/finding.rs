@@ -21,6 +21,12 @@ pub enum Finding {
     /// The kernel would refuse it, or trusts nobody who signed it.
     #[error("{0}")]
     Refused(Refusal),
+    /// A certificate is in the `dbx` that the configuration names.
+    #[error("the firmware's dbx revokes the certificate of {subject} (not every kernel heeds it)")]
+    RevokedByFirmware {
+        /// The subject of the certificate.
+        subject: String,
+    },
     /// A certificate is revoked, or its key.
     #[error("the {what} of {subject} is revoked{} (the kernel does not ask)", because(reason))]
     RevokedSigner {

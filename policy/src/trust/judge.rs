@@ -243,6 +243,9 @@ pub enum Standing {
 }
 
 fn revoked_signer(revocation: &Revocation, certificate: &Certificate) -> Finding {
+    if let Revoked::SignedPart(_) = revocation.revoked {
+        return Finding::RevokedByFirmware { subject: certificate.subject() };
+    }
     Finding::RevokedSigner {
         what: match revocation.revoked {
             Revoked::Key(_) => "key",

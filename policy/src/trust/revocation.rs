@@ -1,6 +1,6 @@
 //! What is trusted no longer.
 
-use libverity::certificate::{Certificate, DistinguishedName};
+use libverity::certificate::{Certificate, DistinguishedName, SignatureListEntry};
 use libverity::digest::{Digest, RootHash};
 
 /// Lists keys, certificates and root hashes that count for nothing any more.
@@ -19,6 +19,25 @@ pub struct Revocation {
     pub reason: Option<String>,
 }
 
+impl Revocation {
+    /// Takes what a firmware's `dbx` revokes, of which the kernel heeds some only ([`Blacklist`]): here,
+    /// the time of a revocation does not count, nor whether a message holds the certificate.
+    ///
+    /// [`Blacklist`]: libverity::pkcs7::Blacklist
+    pub fn of_dbx(entry: &SignatureListEntry) -> Option<Self> {
+        let digest = match entry {
+            SignatureListEntry::Certificate(certificate) => Digest::of(certificate.to_be_signed()),
+            // Behind the digest UEFI has the time of the revocation.
+            SignatureListEntry::CertificateDigest(data) => {
+                Digest::from_bytes(*data.first_chunk::<32>()?)
+            }
+            _ => return None,
+        };
+        let reason = Some("it is in the firmware's dbx".to_owned());
+        Some(Self { revoked: Revoked::SignedPart(digest), reason })
+    }
+}
+
 /// Is what a revocation is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
@@ -32,6 +51,8 @@ pub enum Revoked {
     /// One certificate, by its issuer and its serial number (hexadecimal, lower case, without zeros at
     /// the front).
     Serial(DistinguishedName, String),
+    /// One certificate, by the digest of the part of it that is signed, as a firmware's `dbx` has it.
+    SignedPart(Digest),
 }
 
 impl RevocationList {
@@ -44,6 +65,7 @@ impl RevocationList {
         let identifiers =
             [certificate.subject_key_identifier(), Some(certificate.derived_key_identifier())];
         let (issuer, serial) = (certificate.issuer_name(), certificate.serial());
+        let signed_part = Digest::of(certificate.to_be_signed());
         self.entries.iter().find(|entry| match &entry.revoked {
             Revoked::Certificate(revoked) => *revoked == digest,
             Revoked::Key(revoked) => identifiers.iter().flatten().any(|known| known == revoked),
@@ -52,6 +74,7 @@ impl RevocationList {
                 serial.trim_start_matches('0') == revoked
                     && issuer.as_ref().is_some_and(|issuer| issuer.is_same(of))
             }
+            Revoked::SignedPart(revoked) => signed_part == *revoked,
         })
     }
 

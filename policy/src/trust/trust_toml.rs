@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use libverity::certificate::DistinguishedName;
+use libverity::certificate::{DistinguishedName, read_signature_lists};
 use libverity::digest::{Digest, RootHash};
 use serde::Deserialize;
 use toml::Spanned;
@@ -14,7 +14,7 @@ use super::repository::RepositoryPattern;
 use super::requirement::Requirement;
 use super::revocation::{Revocation, RevocationList, Revoked, hexadecimal};
 use super::scope::{Enforcement, Scope};
-use super::store::TrustStore;
+use super::store::{TrustStore, read_file};
 
 /// Parses the text of the file at `path`, and reads the certificates that it names.
 pub(super) fn parse(text: &str, path: &Path) -> Result<TrustConfiguration, TrustError> {
@@ -37,10 +37,14 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<TrustConfiguration, Trust
         scopes.push(file.scope(table.into_inner(), &stores)?);
     }
     let entries = document.revoked.into_iter().map(|table| file.revocation(table));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    for path in &document.dbx {
+        entries.extend(file.dbx(path)?);
+    }
     let configuration = TrustConfiguration {
         source: path.to_owned(),
         scopes,
-        revocations: RevocationList { entries: entries.collect::<Result<_, _>>()? },
+        revocations: RevocationList { entries },
         remarks: Vec::new(),
     };
     configuration.checked(|scope, problem| file.malformed(places[scope], problem))
@@ -128,6 +132,14 @@ impl Source<'_> {
         })
     }
 
+    fn dbx(&self, path: &Path) -> Result<Vec<Revocation>, TrustError> {
+        let path = self.path.parent().unwrap_or_else(|| Path::new("")).join(path);
+        let contents = read_file(&path, MAX_DBX_BYTES)?;
+        let entries = read_signature_lists(&contents)
+            .map_err(|source| TrustError::SignatureList { path, source })?;
+        Ok(entries.iter().filter_map(Revocation::of_dbx).collect())
+    }
+
     fn revocation(&self, table: Spanned<RevokedTable>) -> Result<Revocation, TrustError> {
         let place = table.span().start;
         let malformed = |problem: &str| self.malformed(place, problem.to_owned());
@@ -170,6 +182,8 @@ struct Version {
 struct Document {
     #[serde(rename = "version")]
     _version: u32,
+    #[serde(default)]
+    dbx: Vec<PathBuf>,
     stores: BTreeMap<String, StoreTable>,
     scopes: Vec<Spanned<ScopeTable>>,
     #[serde(default)]
@@ -206,5 +220,8 @@ struct RevokedTable {
     root_hash: Option<RootHash>,
     serial: Option<String>,
 }
+
+/// Ten times as long as the longest that there is; the variables of most machines hold less.
+const MAX_DBX_BYTES: u64 = 256 << 10;
 
 const VERSION: u32 = 1;

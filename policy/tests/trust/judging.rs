@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use libverity::certificate::Certificate;
+use libverity::certificate::{Certificate, SignatureListEntry};
 use libverity::digest::{Digest, RootHash};
 use libverity::pkcs7::{Embedding, sign_root_hash};
 use libverity::signer::FileSigner;
 use osguard_policy::trust::{
-    Candidate, Comparison, Finding, LayerVerdict, Standing, TrustConfiguration,
+    Candidate, Comparison, Finding, LayerVerdict, Revocation, Standing, TrustConfiguration,
 };
 use osguard_testkit::or_skip;
 use osguard_testkit::test_pki::{Identity, TestPki, Wanted};
@@ -218,6 +218,27 @@ fn what_is_revoked_counts_for_nothing() {
 }
 
 /// A key that has lost its subject key identifier is still the key.
+#[test]
+fn the_firmwares_list_revokes_whoever_is_in_it() {
+    let Some(scene) = Scene::new() else { return };
+    let [leaf, authority] = [&scene.leaf, &scene.authority].map(certificate);
+    let timed = [Digest::of(leaf.to_be_signed()).as_bytes(), &[0; 16][..]].concat();
+    for entry in [
+        SignatureListEntry::CertificateDigest(timed),
+        SignatureListEntry::Certificate(leaf),
+        SignatureListEntry::Certificate(authority),
+    ] {
+        let mut configuration = scene.configuration("", "");
+        configuration.revocations.entries.extend(Revocation::of_dbx(&entry));
+        let verdict = judge(&configuration, &[&scene.leaf]);
+        assert_eq!(verdict.standing, Standing::Refused, "{entry:?}");
+        let reason = verdict.signatures[0].findings[0].to_string();
+        assert!(reason.starts_with("the firmware's dbx revokes the certificate of"), "{reason}");
+    }
+    assert_eq!(Revocation::of_dbx(&SignatureListEntry::Other), None);
+    assert_eq!(Revocation::of_dbx(&SignatureListEntry::CertificateDigest(vec![0; 31])), None);
+}
+
 #[test]
 fn a_revoked_key_is_known_by_itself() {
     let Some(scene) = Scene::new() else { return };

@@ -15,6 +15,7 @@ fn the_example_of_the_documentation_is_read() {
     for name in ["release.crt", "vendor/authority.crt", "auditors/one.crt"] {
         files.write(name, &std::fs::read(files.path("alice.crt")).unwrap());
     }
+    files.write("dbx", &dbx(&[7; 48]));
     let configuration = files.read("trust.toml", example).unwrap();
     let judge = |repository: &str| {
         let repository = repository.parse().unwrap();
@@ -27,14 +28,15 @@ fn the_example_of_the_documentation_is_read() {
     assert_eq!(production.stores.len(), 2);
     assert_eq!(judge("registry.example/shop/cart/tools").name, "everything else");
     assert_eq!(judge("other.example/a").validity, Enforcement::Log);
-    assert_eq!(configuration.revocations.entries.len(), 4);
+    assert_eq!(configuration.revocations.entries.len(), 5);
     let kinds = configuration.revocations.entries.iter().map(|entry| match entry.revoked {
         Revoked::Key(_) => 'k',
         Revoked::Certificate(_) => 'c',
         Revoked::Serial(..) => 's',
         Revoked::RootHash(_) => 'r',
+        Revoked::SignedPart(_) => 'd',
     });
-    assert_eq!(kinds.collect::<String>(), "kcsr");
+    assert_eq!(kinds.collect::<String>(), "kcsrd");
     assert_eq!(configuration.revocations.entries[0].reason.as_deref(), Some("laptop stolen"));
 }
 
@@ -56,6 +58,8 @@ fn mistakes_are_told_with_line_and_column() {
         "version = 1\n",
         "version = 1\nstores = ",
         "version = 1\nstores = {}\nscopes = []\nscope = 1\n",
+        "dbx = [\"absent\"]\nSTART\n",
+        "dbx = [\"alice.crt\"]\nSTART\n",
         "START\nrequired = \"any\"\n",
         "START\nrequire = \"some\"\n",
         "START\nrequire = \"2 stores\"\n",
@@ -86,7 +90,9 @@ fn mistakes_are_told_with_line_and_column() {
     trust.toml, line 1, column 11: invalid type: string "1", expected u32
     trust.toml, line 1, column 1: missing field `stores`
     trust.toml, line 2, column 10: string values must be quoted, expected literal string
-    trust.toml, line 4, column 1: unknown field `scope`, expected one of `version`, `stores`, `scopes`, `revoked`
+    trust.toml, line 4, column 1: unknown field `scope`, expected one of `version`, `dbx`, `stores`, `scopes`, `revoked`
+    cannot read absent
+    alice.crt: the signature list at byte 0 is cut off
     trust.toml, line 6, column 1: unknown field `required`, expected one of `name`, `repositories`, `stores`, `require`, `validity`
     trust.toml, line 6, column 11: "some" says not how many signatures are needed: write any, all, 2 keys or 2 stores
     trust.toml, line 5, column 10: 2 stores are required, and 1 are named
@@ -121,4 +127,11 @@ fn what_is_no_text_or_too_long_is_refused() {
     assert!(error.unwrap_err().to_string().ends_with("is not text in UTF-8"));
     let long = "#".repeat((1 << 20) + 1);
     assert_eq!(files.refusal("trust.toml", &long), "trust.toml is longer than 1048576 bytes");
+}
+
+/// Makes a firmware's `dbx` with one digest.
+fn dbx(data: &[u8; 48]) -> Vec<u8> {
+    let kind = *b"\x92\xa4\xd2\x3b\xc0\x96\x79\x40\xb4\x20\xfc\xf9\x8e\xf1\x03\xed";
+    let sizes = [28 + 64, 0, 64_u32].map(u32::to_le_bytes).concat();
+    [&kind[..], &sizes, &[0; 16], data].concat()
 }

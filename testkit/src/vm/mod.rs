@@ -59,6 +59,7 @@ pub use outcome::{Outcome, Step};
 pub struct Vm {
     kernel: Kernel,
     certificates: Vec<Vec<u8>>,
+    revoked: Vec<u8>,
     disks: Vec<Disk>,
     files: Vec<(String, Source)>,
     programs: Vec<PathBuf>,
@@ -82,6 +83,7 @@ impl Vm {
         Self {
             kernel,
             certificates: Vec::new(),
+            revoked: Vec::new(),
             disks: Vec::new(),
             files: Vec::new(),
             programs: Vec::new(),
@@ -99,6 +101,14 @@ impl Vm {
     #[must_use]
     pub fn certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificates.push(pem.into());
+        self
+    }
+
+    /// Puts signature lists (UEFI 2.10, section 32.4.1, `EFI_SIGNATURE_LIST`) into the firmware's `dbx`,
+    /// whence the kernel takes some of them into its `.blacklist` keyring.
+    #[must_use]
+    pub fn revoked(mut self, signature_lists: impl Into<Vec<u8>>) -> Self {
+        self.revoked = signature_lists.into();
         self
     }
 
@@ -225,7 +235,8 @@ impl Vm {
         let directory = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir()))?;
         let at = |name: &str| directory.path().join(name);
         let kernel = self.kernel.installed()?;
-        let firmware = firmware::with_certificates(&self.certificates, directory.path())?;
+        let firmware =
+            firmware::with_certificates(&self.certificates, &self.revoked, directory.path())?;
         cache::write(&at("initramfs"), &self.initramfs(&kernel)?)?;
 
         let mut qemu = command("qemu-system-x86_64")?;
