@@ -2,15 +2,43 @@
 
 use std::fs::File;
 use std::io::{BufReader, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use libverity::digest::RootHash;
 use libverity::verity::{Geometry, HashArea, Header as LeadIn, Parameters, Salt, Superblock};
 use uuid::Uuid;
 
-use super::error_correction::Opened;
+use super::error_correction::{FecArguments, Opened};
 use super::parameters::TreeArguments;
+use super::root_hash::RootHashArguments;
 use super::{device, refused, superblock};
 use crate::failure::Failure;
+
+/// Names a tree, its data, its parity and its root hash.
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifiedTreeArguments {
+    /// The file or device whose blocks are verified
+    #[arg(value_name = "DATA_DEVICE")]
+    data_device: PathBuf,
+    /// The file or device with the hash area
+    #[arg(value_name = "HASH_DEVICE")]
+    hash_device: PathBuf,
+    #[command(flatten)]
+    root_hash: RootHashArguments,
+    #[command(flatten)]
+    tree: TreeArguments,
+    #[command(flatten)]
+    pub(super) error_correction: FecArguments,
+}
+
+impl VerifiedTreeArguments {
+    /// Opens the devices, and returns the root hash that the tree should have.
+    pub(super) fn open(&self, access: Access) -> Result<(OpenedTree<'_>, RootHash), Failure> {
+        let root_hash = self.root_hash.read()?;
+        let tree = OpenedTree::open(&self.data_device, &self.hash_device, &self.tree, access)?;
+        Ok((tree, root_hash))
+    }
+}
 
 /// Is a pair of data and hash device with what is known about the tree.
 pub(super) struct OpenedTree<'a> {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 
 use libverity::digest::RootHash;
 use libverity::verity::fec::{Covered, Repaired, Repairer};
@@ -12,9 +11,7 @@ use serde::Serialize;
 
 use super::error_correction::{FecArguments, Opened};
 use super::fault_report::{FaultReport, LISTED_FAULTS, write_list};
-use super::opened_tree::{Access, OpenedTree};
-use super::parameters::TreeArguments;
-use super::root_hash::RootHashArguments;
+use super::opened_tree::{Access, OpenedTree, VerifiedTreeArguments};
 use super::{NOT_VERIFIED, device, refused};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -22,21 +19,12 @@ use crate::output::{Output, Report};
 
 /// Bring corrupt blocks back with forward error correction, and write them
 ///
-/// Each block is written only when it is what the root hash says; the others stay as they are.
+/// Each block, of the data or of the tree, is written only when it is what the root hash says; the others stay
+/// as they are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The file or device whose blocks are verified and repaired
-    #[arg(value_name = "DATA_DEVICE")]
-    data_device: PathBuf,
-    /// The file or device with the hash area, which is repaired as well
-    #[arg(value_name = "HASH_DEVICE")]
-    hash_device: PathBuf,
     #[command(flatten)]
-    root_hash: RootHashArguments,
-    #[command(flatten)]
-    tree: TreeArguments,
-    #[command(flatten)]
-    error_correction: FecArguments,
+    verified: VerifiedTreeArguments,
 }
 
 #[derive(Serialize)]
@@ -63,24 +51,18 @@ impl Report for RepairReport {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let Some(fec_path) = &arguments.error_correction.fec_device else {
+    let Some(fec_path) = &arguments.verified.error_correction.fec_device else {
         return Err(Failure::new(super::WRONG_PARAMETERS, "there is no parity to repair with")
             .hint("--fec-device names the file or device with the parity."));
     };
-    let root_hash = arguments.root_hash.read()?;
-    let tree = OpenedTree::open(
-        &arguments.data_device,
-        &arguments.hash_device,
-        &arguments.tree,
-        Access::ReadAndWrite,
-    )?;
+    let (tree, root_hash) = arguments.verified.open(Access::ReadAndWrite)?;
     let fec_device = device::open(fec_path)?;
     let fec_device = Opened { path: fec_path, file: &fec_device };
     let mut lost_blocks = Vec::new();
     let repaired = over(
         &tree,
         &root_hash,
-        &arguments.error_correction,
+        &arguments.verified.error_correction,
         fec_device,
         |fault, block| match block {
             None if lost_blocks.len() < LISTED_FAULTS => {

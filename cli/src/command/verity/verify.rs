@@ -2,17 +2,14 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use libverity::digest::RootHash;
 use libverity::verity::{Fault, FaultyBlock, Verifier};
 use serde::Serialize;
 
-use super::error_correction::{FecArguments, Opened};
+use super::error_correction::Opened;
 use super::fault_report::{FaultReport, LISTED_FAULTS, write_list};
-use super::opened_tree::{Access, OpenedTree};
-use super::parameters::TreeArguments;
-use super::root_hash::RootHashArguments;
+use super::opened_tree::{Access, VerifiedTreeArguments};
 use super::{NOT_VERIFIED, WRONG_PARAMETERS, block_files, device, refused, repair, shown};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -25,18 +22,8 @@ use crate::output::{Output, Report};
 /// all of them could be repaired.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The file or device whose blocks are verified
-    #[arg(value_name = "DATA_DEVICE")]
-    data_device: PathBuf,
-    /// The file or device with the hash area
-    #[arg(value_name = "HASH_DEVICE")]
-    hash_device: PathBuf,
     #[command(flatten)]
-    root_hash: RootHashArguments,
-    #[command(flatten)]
-    tree: TreeArguments,
-    #[command(flatten)]
-    error_correction: FecArguments,
+    verified: VerifiedTreeArguments,
 }
 
 #[derive(Serialize)]
@@ -70,14 +57,8 @@ impl Report for VerifyReport {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let root_hash = arguments.root_hash.read()?;
-    let tree = OpenedTree::open(
-        &arguments.data_device,
-        &arguments.hash_device,
-        &arguments.tree,
-        Access::Read,
-    )?;
-    let fec_device = match &arguments.error_correction.fec_device {
+    let (tree, root_hash) = arguments.verified.open(Access::Read)?;
+    let fec_device = match &arguments.verified.error_correction.fec_device {
         None => None,
         Some(path) => Some((path, device::open(path)?)),
     };
@@ -101,7 +82,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     let repaired = match &fec_device {
         Some((path, file)) if faults > 0 => {
             let fec_device = Opened { path, file };
-            let flags = &arguments.error_correction;
+            let flags = &arguments.verified.error_correction;
             Some(repair::over(&tree, &root_hash, flags, fec_device, |_, _| Ok(())))
         }
         _ => None,
