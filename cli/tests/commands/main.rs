@@ -23,6 +23,7 @@ mod node_signatures;
 mod nodes;
 mod patching;
 mod patching_in_registries;
+mod patching_interrupted;
 mod plugins;
 mod policies;
 mod policy_checks;

@@ -328,6 +328,35 @@ fn an_index_is_patched_for_all_platforms() {
     ");
 }
 
+/// Nothing is left out of an index because nobody here knows what it is for.
+#[test]
+fn an_index_with_an_unknown_platform_is_patched_as_a_whole_or_not_at_all() {
+    let environment = Environment::with_keys();
+    let mut made = layout(&environment);
+    let known = made.image("known", &[layer("known")]).unwrap();
+    let odd = made.image_for(("plan9", "mips"), "odd", &[layer("odd")]).unwrap();
+    made.index("multi", &[(("linux", "amd64"), &known), (("plan9", "mips"), &odd)]).unwrap();
+    environment.run(["sign", "oci:image:multi", "--key", "alice.key"]).done();
+    patch_directory(&environment, "fix", "patched");
+    let one = ["oci:image:multi", "--tag", "v2", "--add", "linux/amd64=fix"];
+    assert_snapshot!(environment.refused(with_defaults(&one)), @"
+    --- standard error ---
+    Error: nothing is to be added for plan9/mips
+    Hint: An index is patched as a whole, with --add PLATFORM=DIR for each image; --platform chooses one.
+    --- exit code 2 ---
+    ");
+    let missing = ["oci:image:multi", "--tag", "v2", "--add", "fix", "--platform", "linux/s390x"];
+    let ran = environment.refused(with_defaults(&missing));
+    assert_eq!(ran.code, 3, "{ran}");
+    assert!(
+        ["linux/s390x", "linux/amd64, plan9/mips"].iter().all(|text| ran.stderr.contains(text)),
+        "{ran}"
+    );
+    let both = [&one[..], &["--add", "plan9/mips=fix"], &SIGN].concat();
+    let _ = patch(&environment, &both).done();
+    assert_eq!(verify(&environment, "oci:image:v2"), 0);
+}
+
 /// The statement of a builder names an image that the new index does not have.
 #[test]
 fn statements_about_the_images_before_stay_behind() {

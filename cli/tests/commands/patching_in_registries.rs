@@ -9,11 +9,11 @@ use osguard_testkit::debian::{Package, Packages, Suite};
 use osguard_testkit::docker_registry::DockerRegistry;
 use osguard_testkit::image::{Compression, LayerSource, LayoutMaker, Tree, apply};
 use osguard_testkit::or_skip;
-use osguard_testkit::registry::{Answer, Fault, Gate, Registry, Request};
+use osguard_testkit::registry::{Fault, Gate, Registry, Request};
 use serde_json::Value;
 
 use crate::environment::{Environment, Ran};
-use crate::fixtures::{image, layer, layout};
+use crate::fixtures::image;
 use crate::patching::patch_directory;
 
 /// Is a registry in which the signed image `app:v1` lies, with the directory `fix` at hand.
@@ -24,10 +24,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::with(Registry::start().unwrap())
-    }
-
-    fn with(registry: Registry) -> Self {
+        let registry = Registry::start().unwrap();
         let scene = Self { environment: Environment::with_keys(), registry };
         image(&scene.environment);
         let _ = scene.push("v1").done();
@@ -101,68 +98,6 @@ fn only_what_is_new_is_sent_and_the_tag_is_written_last() {
     assert_eq!(scene.registry.open_uploads(), 0);
 }
 
-/// Whatever a registry refuses: no tag is written before everything is there.
-#[test]
-fn a_failure_at_any_step_of_ten_platforms_moves_no_tag() {
-    let environment = Environment::with_keys();
-    let registry = Registry::start().unwrap();
-    let mut made = layout(&environment);
-    let architectures: Vec<String> = (0..10).map(|number| format!("arch{number}")).collect();
-    let images: Vec<_> = architectures
-        .iter()
-        .map(|name| made.image_for(("linux", name), name, &[layer("base"), layer(name)]).unwrap())
-        .collect();
-    let entries: Vec<_> = architectures
-        .iter()
-        .zip(&images)
-        .map(|(name, digest)| (("linux", name.as_str()), digest.as_str()))
-        .collect();
-    made.index("multi", &entries).unwrap();
-    let app = format!("{}/app:v1", registry.host());
-    environment.run(["push", "oci:image:multi", &app, "--sign", "--key", "alice.key"]).done();
-    let mut arguments: Vec<String> = ["patch", &app, "--tag", "v2", "--root-hash", "cached"]
-        .into_iter()
-        .chain(["--trust", "alice.crt", "--sign", "--key", "alice.key"])
-        .map(str::to_owned)
-        .collect();
-    for name in &architectures {
-        patch_directory(&environment, name, &format!("patched for {name}"));
-        arguments.extend(["--add".to_owned(), format!("linux/{name}={name}")]);
-    }
-    let state =
-        || (registry.tags("app"), registry.manifest("app", "v1").map(|found| found.contents));
-    let before = state();
-    let mut runs = 0;
-    // Each run may write one thing, and so each write is once the one that is refused.
-    loop {
-        registry.clear_faults();
-        let refused = registry.fault(
-            Fault::new().method("PUT").after(1).always().answer(Answer::error(403, "DENIED", "no")),
-        );
-        let ran = environment.run(&arguments);
-        if refused.count() == 0 {
-            assert_eq!(ran.code, 0, "{ran}");
-            break;
-        }
-        assert_eq!(ran.code, 4, "run {runs}: {ran}");
-        assert_eq!(state(), before, "run {runs}");
-        runs += 1;
-    }
-    // For each platform a layer, a configuration, a signature and two manifests.
-    assert_eq!(runs, 10 * 5);
-    registry.clear_faults();
-    let patched = format!("{}/app:v2", registry.host());
-    assert_eq!(environment.run(["verify", &patched, "--trust", "alice.crt"]).code, 0);
-    assert_eq!(registry.manifest("app", "v1").map(|found| found.contents), before.1);
-
-    // The very last step is the tag's.
-    registry.delete_manifest("app", "v2");
-    let last = Fault::new().method("PUT").path_contains("/manifests/v2");
-    registry.fault(last.answer(Answer::error(403, "DENIED", "no")));
-    assert_eq!(environment.run(&arguments).code, 4);
-    assert_eq!(state(), before);
-}
-
 #[test]
 fn a_tag_that_moves_meanwhile_is_left_alone() {
     for tag in ["v1", "v2"] {
@@ -189,44 +124,6 @@ fn a_tag_that_moves_meanwhile_is_left_alone() {
         let digest = osguard_testkit::digest::sha256(&[other.contents.as_slice(), b" "].concat());
         assert_eq!(scene.digest(tag), Some(digest));
         assert_eq!(scene.registry.tags("app").len(), if tag == "v1" { 2 } else { 3 });
-    }
-}
-
-#[test]
-fn a_killed_patch_is_completed_by_the_next() {
-    for with_api in [true, false] {
-        let builder = Registry::builder();
-        let builder = if with_api { builder } else { builder.without_referrers_api() };
-        let scene = Scene::with(builder.start().unwrap());
-        let before = scene.digest("v1");
-        let command = |tag: &str| {
-            patch_directory(&scene.environment, tag, tag);
-            let mut command = scene.environment.osguard();
-            command.args(["patch", &scene.at("app:v1"), "--tag", tag, "--add", tag]);
-            command.args(["--trust", "alice.crt", "--sign", "--key", "alice.key", "--quiet"]);
-            command
-        };
-        scene.registry.forget_requests();
-        let _ = scene.environment.ran(&mut command("whole")).done();
-        let requests = scene.registry.requests().len() as u64;
-        for tenth in 0..10 {
-            let tag = format!("killed-{tenth}");
-            let gate = Gate::new();
-            let at = requests * tenth / 10;
-            scene.registry.fault(Fault::new().after(at).times(1).hold_answer(&gate));
-            let mut child = command(&tag).spawn().unwrap();
-            gate.wait_for(1);
-            child.kill().unwrap();
-            child.wait().unwrap();
-            scene.registry.clear_faults();
-            // What has its tag is whole.
-            if scene.digest(&tag).is_some() {
-                assert_eq!(scene.verify(&tag), 0, "{tenth}");
-            }
-            let _ = scene.environment.ran(&mut command(&tag)).done();
-            assert_eq!(scene.verify(&tag), 0, "{tenth}");
-            assert_eq!(scene.digest("v1"), before);
-        }
     }
 }
 
