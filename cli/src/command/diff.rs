@@ -26,8 +26,8 @@ use crate::output::{Output, Report};
 /// Tell in which layers, files and packages two images differ
 ///
 /// Files are compared as a container sees them, by kind, content, permissions, owner and attributes. Packages are those
-/// in the databases of dpkg and apk; that of rpm is not read. Signatures are told as they are attached: whether they are
-/// good is for `osguard verify` to say.
+/// in the databases of dpkg, apk and rpm, but for those in the form of Berkeley DB. Signatures are told as they are
+/// attached: whether they are good is for `osguard verify` to say.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The image before

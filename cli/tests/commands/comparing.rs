@@ -31,7 +31,7 @@ fn layers_files_and_packages_are_told() {
     let fix = with_packages(&[
         ("var/lib/dpkg/status", &dpkg("3.0.2")),
         ("lib/apk/db/installed", "no database\n"),
-        ("var/lib/rpm/rpmdb.sqlite", "SQLite format 3"),
+        ("var/lib/rpm/Packages", "of any form"),
         ("usr/lib/a", "A"),
         ("usr/lib/.wh.b", ""),
     ]);
@@ -53,16 +53,16 @@ fn layers_files_and_packages_are_told() {
     assert_snapshot!(lines.join("\n"), @"
     layer 840a401115c0  kept, 5120 bytes, signature kept
     layer RECOMPRESSED  recompressed, SIZE, signature kept, before 7ef0eb7bd13b
-    layer 158fcb1c79fa  added, 5632 bytes, signature added
+    layer d8284295deff  added, 5632 bytes, signature added
     layer 90474a9975d4  removed, 2560 bytes, signature lost
     file /lib/apk/db/installed  changed
     file /usr/lib/a  changed
     file /usr/lib/b  removed
     file /var/lib/dpkg/status  changed
-    file /var/lib/rpm/rpmdb.sqlite  added
+    file /var/lib/rpm/Packages  added
     package libssl3:amd64 (dpkg)  3.0.1 → 3.0.2
     not read: /lib/apk/db/installed: line 1 is no field
-    not read: /var/lib/rpm/rpmdb.sqlite: databases of rpm are not read
+    not read: /var/lib/rpm/Packages: databases of rpm in the form of Berkeley DB are not read
     root hash 657fa8f870564fc45b1ec01916ab21696cbf446d82649432872f2d411c7eb9ee  out of use
     root hash 7c838aadfbc88bb599b550e8eac9a8e3dbcc3d114334add8726ff04a8533d0a6  out of use
     ");

@@ -6,6 +6,7 @@ mod admissions;
 mod audits;
 mod bad_input;
 mod comparing;
+mod comparing_rpm;
 mod copying;
 mod debians_registry;
 mod directories;

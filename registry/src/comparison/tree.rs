@@ -8,7 +8,7 @@ use libverity::tar::{DeviceNumber, Entry, EntryKind, TarError, TarReader, Xattr}
 use sha2::{Digest as _, Sha256};
 
 use super::MAX_TREE_BYTES;
-use super::packages::{MAX_DATABASE_BYTES, is_database};
+use super::packages::database_limit_bytes;
 use crate::image_path::{ImagePath, Meaning};
 
 /// Is what is known of a file.
@@ -90,7 +90,7 @@ impl<'a> Tree<'a> {
             if file.kind != FileKind::Directory {
                 self.remove_beneath(&path);
             }
-            self.databases.remove(&path);
+            self.forget_database(&path);
             self.files.insert(path, Some(file));
         }
         self.databases.extend(files.databases);
@@ -106,7 +106,15 @@ impl<'a> Tree<'a> {
         BaseTree { files, databases, taken_bytes: self.taken_bytes }
     }
 
+    /// Lets go of a database that is not seen any more: those of rpm are long, and each layer may have another one.
+    fn forget_database(&mut self, path: &ImagePath) {
+        if let Some(Some(content)) = self.databases.remove(path) {
+            self.taken_bytes -= content.len();
+        }
+    }
+
     fn remove(&mut self, path: &ImagePath) {
+        self.forget_database(path);
         match self.below.is_some_and(|below| below.files.contains_key(path)) {
             true => {
                 self.taken_bytes += cost(path);
@@ -192,11 +200,13 @@ impl Files {
                 return Ok(());
             }
             EntryKind::Regular { size } => {
-                let is_database = is_database(&path);
-                let (content, bytes) = read_content(members, is_database, *size)?;
-                if is_database {
+                let limit_bytes = database_limit_bytes(&path);
+                let is_kept = limit_bytes.is_some_and(|limit_bytes| *size <= limit_bytes);
+                let (content, bytes) = read_content(members, is_kept, *size)?;
+                if limit_bytes.is_some() {
                     self.taken_bytes += bytes.as_ref().map_or(0, Vec::len);
-                    self.databases.insert(path.clone(), bytes);
+                    let former = self.databases.insert(path.clone(), bytes);
+                    self.taken_bytes -= former.flatten().map_or(0, |former| former.len());
                 }
                 FileKind::Regular { content }
             }
@@ -212,13 +222,13 @@ impl Files {
     }
 }
 
-/// Hashes the content of a file, and returns the bytes if they are wanted and not too many.
+/// Hashes the content of a file, and returns the bytes if they are to be kept.
 fn read_content<R: Read>(
     members: &mut TarReader<R>,
-    is_wanted: bool,
+    is_kept: bool,
     size_bytes: u64,
 ) -> Result<(Digest, Option<Vec<u8>>), TarError> {
-    let mut kept = (is_wanted && size_bytes <= MAX_DATABASE_BYTES).then(Vec::new);
+    let mut kept = is_kept.then(Vec::new);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ_BYTES.min(usize::try_from(size_bytes).unwrap_or(READ_BYTES))];
     loop {

@@ -4,18 +4,21 @@
 //! |---|---|
 //! | dpkg | `/var/lib/dpkg/status`, and the files of `/var/lib/dpkg/status.d`, which images without a shell have |
 //! | apk | `/lib/apk/db/installed`, or the same below `/usr` |
-//! | rpm | not read: `rpmdb.sqlite`, `Packages.db` or `Packages` in `/var/lib/rpm` or `/usr/lib/sysimage/rpm` |
+//! | rpm | `rpmdb.sqlite` or `Packages.db` in `/var/lib/rpm` or `/usr/lib/sysimage/rpm`; `Packages` there is not read |
 //!
 //! The databases say what is installed; whether the files are those of the packages is not looked at.
 
 mod apk;
 mod dpkg;
+mod rpm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use self::apk::parse as parse_apk;
 pub use self::dpkg::parse as parse_dpkg;
+use self::rpm::DatabaseFile;
+pub use self::rpm::{Header, HeaderError, NdbError, parse_header, parse_ndb};
 use super::Packages;
 use super::tree::Tree;
 use crate::image_path::ImagePath;
@@ -40,6 +43,8 @@ pub enum Manager {
     Apk,
     /// That of Debian and its descendants.
     Dpkg,
+    /// That of Red Hat, SUSE and their descendants.
+    Rpm,
 }
 
 impl fmt::Display for Manager {
@@ -47,6 +52,7 @@ impl fmt::Display for Manager {
         formatter.pad(match self {
             Self::Apk => "apk",
             Self::Dpkg => "dpkg",
+            Self::Rpm => "rpm",
         })
     }
 }
@@ -87,11 +93,31 @@ pub enum DatabaseError {
         /// The name of the field.
         field: &'static str,
     },
+    /// A container of rpm's headers is none.
+    #[error(transparent)]
+    Ndb(#[from] NdbError),
     /// A line is neither a field nor the continuation of one.
     #[error("line {line} is no field")]
     NoField {
         /// The line, counted from 1.
         line: usize,
+    },
+    /// An SQLite database has no table of packages.
+    #[error("it has no table Packages")]
+    NoTable,
+    /// A header of rpm's is none.
+    #[error("package {number}: {source}")]
+    RpmHeader {
+        /// The number that rpm has given the package.
+        number: u32,
+        /// Why.
+        source: HeaderError,
+    },
+    /// SQLite cannot read it.
+    #[error("SQLite cannot read it: {reason}")]
+    Sqlite {
+        /// What it says.
+        reason: String,
     },
     /// There are more packages than anybody installs.
     #[error("it has more than {limit} packages")]
@@ -101,40 +127,66 @@ pub enum DatabaseError {
     },
 }
 
-/// The longest database that is read: 32 MiB. That of a workstation with 5,000 packages has 6.
+/// The longest database that is read, of dpkg and apk: 32 MiB. That of a workstation with 5,000 packages has 6.
 pub const MAX_DATABASE_BYTES: u64 = 32 << 20;
+
+/// The longest database of rpm that is read: 64 MiB. It has the names of all files, and takes 60 KiB for a package.
+pub const MAX_RPM_DATABASE_BYTES: u64 = 64 << 20;
 
 /// The most packages of one database.
 pub const MAX_PACKAGES: usize = 100_000;
 
-/// Tells whether a file is a database of packages that may be read.
-pub(super) fn is_database(path: &ImagePath) -> bool {
-    manager(path).is_some()
+/// Returns up to which length a file is read as a database of packages; `None` for other files, and for databases that are
+/// not read.
+pub(super) fn database_limit_bytes(path: &ImagePath) -> Option<u64> {
+    match manager(path)? {
+        Manager::Apk | Manager::Dpkg => Some(MAX_DATABASE_BYTES),
+        Manager::Rpm => match DatabaseFile::at(path.as_bytes())? {
+            DatabaseFile::BerkeleyDb => None,
+            DatabaseFile::Ndb | DatabaseFile::Sqlite | DatabaseFile::SqliteLog => {
+                Some(MAX_RPM_DATABASE_BYTES)
+            }
+        },
+    }
 }
 
 /// Reads all databases of an image.
 pub(super) fn read(tree: &Tree<'_>) -> (Packages, Vec<Unread>) {
     let mut packages = Vec::new();
     let mut unread = Vec::new();
-    for (path, content) in tree.databases() {
+    let databases: BTreeMap<_, _> = tree.databases().collect();
+    for (path, content) in &databases {
         let Some(content) = content else {
-            let reason = format!("it is longer than {MAX_DATABASE_BYTES} bytes");
-            unread.push(Unread { path: path.clone(), reason });
+            let limit_bytes = database_limit_bytes(path).unwrap_or_default();
+            let reason = format!("it is longer than {limit_bytes} bytes");
+            unread.push(Unread { path: (*path).clone(), reason });
             continue;
         };
         let parsed = match manager(path) {
             Some(Manager::Apk) => apk::parse(content),
             Some(Manager::Dpkg) => dpkg::parse(content),
+            Some(Manager::Rpm) => match DatabaseFile::at(path.as_bytes()) {
+                Some(DatabaseFile::Ndb) => parse_ndb(content),
+                Some(DatabaseFile::Sqlite) => {
+                    let log = ImagePath::of_member(&[path.as_bytes(), b"-wal"].concat());
+                    // One that is too long is told by itself.
+                    let log = databases.get(&log).copied().flatten();
+                    rpm::parse_sqlite(content, log.unwrap_or_default())
+                }
+                _ => continue,
+            },
             None => continue,
         };
         match parsed {
             Ok(found) => packages.extend(found),
-            Err(error) => unread.push(Unread { path: path.clone(), reason: error.to_string() }),
+            Err(error) => {
+                unread.push(Unread { path: (*path).clone(), reason: error.to_string() });
+            }
         }
     }
-    for path in RPM.map(|path| ImagePath::of_member(path.as_bytes())) {
+    for path in BERKELEY_DB.map(|path| ImagePath::of_member(path.as_bytes())) {
         if tree.file(&path).is_some() {
-            let reason = "databases of rpm are not read".to_owned();
+            let reason = "databases of rpm in the form of Berkeley DB are not read".to_owned();
             unread.push(Unread { path, reason });
         }
     }
@@ -142,31 +194,40 @@ pub(super) fn read(tree: &Tree<'_>) -> (Packages, Vec<Unread>) {
 }
 
 /// Compares the packages of those managers of which no database is among `unread`: what is not known is not gone.
+///
+/// Of a package that is there in several versions, as kernels are with rpm, those are told that only one of the images has.
 pub(super) fn compare(old: &Packages, new: &Packages, unread: &[Unread]) -> Vec<PackageChange> {
-    type Versions<'a> = BTreeMap<(Manager, &'a str, &'a str), [Option<&'a str>; 2]>;
+    type Versions<'a> = BTreeMap<(Manager, &'a str, &'a str), [BTreeSet<&'a str>; 2]>;
     let mut all: Versions<'_> = BTreeMap::new();
     for (number, packages) in [old, new].into_iter().enumerate() {
         let is_known = |package: &&Package| {
             unread.iter().all(|unread| manager(&unread.path) != Some(package.manager))
         };
         for Package { manager, name, architecture, version } in packages.iter().filter(is_known) {
-            all.entry((*manager, name, architecture)).or_default()[number] = Some(version);
+            all.entry((*manager, name, architecture)).or_default()[number].insert(version);
         }
     }
-    all.into_iter()
-        .filter(|(_, [old, new])| old != new)
-        .map(|((manager, name, architecture), versions)| {
-            let [old, new] = versions.map(|version| version.map(str::to_owned));
+    let mut changes = Vec::new();
+    for ((manager, name, architecture), [old, new]) in all {
+        let mut gone = old.difference(&new).map(|version| (*version).to_owned());
+        let mut come = new.difference(&old).map(|version| (*version).to_owned());
+        loop {
+            let (old, new) = (gone.next(), come.next());
+            if old.is_none() && new.is_none() {
+                break;
+            }
             let (name, architecture) = (name.to_owned(), architecture.to_owned());
-            PackageChange { manager, name, architecture, old, new }
-        })
-        .collect()
+            changes.push(PackageChange { manager, name, architecture, old, new });
+        }
+    }
+    changes
 }
 
 fn manager(path: &ImagePath) -> Option<Manager> {
     match path.as_bytes() {
         b"var/lib/dpkg/status" => Some(Manager::Dpkg),
         b"lib/apk/db/installed" | b"usr/lib/apk/db/installed" => Some(Manager::Apk),
+        path if DatabaseFile::at(path).is_some() => Some(Manager::Rpm),
         path => {
             let name = path.strip_prefix(b"var/lib/dpkg/status.d/")?;
             let is_record = !name.contains(&b'/') && !name.ends_with(b".md5sums");
@@ -175,15 +236,8 @@ fn manager(path: &ImagePath) -> Option<Manager> {
     }
 }
 
-/// Where the database of rpm is, in its three forms.
-const RPM: [&str; 6] = [
-    "usr/lib/sysimage/rpm/Packages",
-    "usr/lib/sysimage/rpm/Packages.db",
-    "usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "var/lib/rpm/Packages",
-    "var/lib/rpm/Packages.db",
-    "var/lib/rpm/rpmdb.sqlite",
-];
+/// Where rpm had its database before version 4.16.
+const BERKELEY_DB: [&str; 2] = ["usr/lib/sysimage/rpm/Packages", "var/lib/rpm/Packages"];
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn a_package_may_be_there_in_several_versions() {
+        let versions = |versions: &[&str]| {
+            versions.iter().map(|version| package("kernel", "x86_64", version)).collect::<Vec<_>>()
+        };
+        let changes = |old: &[&str], new: &[&str]| {
+            let changes = compare(&versions(old), &versions(new), &[]).into_iter();
+            changes.map(|change| (change.old, change.new)).collect::<Vec<_>>()
+        };
+        let some = |version: &str| Some(version.to_owned());
+        assert_eq!(changes(&["1", "2"], &["2", "3"]), [(some("1"), some("3"))]);
+        assert_eq!(changes(&["1"], &["1", "2"]), [(None, some("2"))]);
+        assert_eq!(changes(&["1", "2"], &["2", "1"]), []);
+    }
+
+    #[test]
     fn what_could_not_be_read_is_not_taken_for_gone() {
         let old = vec![package("a", "amd64", "1")];
         let unread = |path: &str| Unread {
@@ -229,13 +298,20 @@ mod tests {
 
     #[test]
     fn databases_are_known_by_their_paths() {
-        let is_database = |path: &str| is_database(&ImagePath::of_member(path.as_bytes()));
+        let limit = |path: &str| database_limit_bytes(&ImagePath::of_member(path.as_bytes()));
         for path in ["var/lib/dpkg/status", "var/lib/dpkg/status.d/base", "lib/apk/db/installed"] {
-            assert!(is_database(path), "{path}");
+            assert_eq!(limit(path), Some(MAX_DATABASE_BYTES), "{path}");
         }
-        for path in ["var/lib/dpkg/status-old", "var/lib/dpkg/status.d/base.md5sums", "dpkg/status"]
-        {
-            assert!(!is_database(path), "{path}");
+        for path in ["var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages.db"] {
+            assert_eq!(limit(path), Some(MAX_RPM_DATABASE_BYTES), "{path}");
+        }
+        for path in [
+            "var/lib/dpkg/status-old",
+            "var/lib/dpkg/status.d/base.md5sums",
+            "dpkg/status",
+            "var/lib/rpm/Packages",
+        ] {
+            assert_eq!(limit(path), None, "{path}");
         }
     }
 }
