@@ -31,6 +31,22 @@ pub mod services {
         }
     }
 
+    /// Which images there are; only what lists them.
+    pub mod images {
+        /// The only version.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.images.v1");
+        }
+    }
+
+    /// What keeps clients apart; only what lists them.
+    pub mod namespaces {
+        /// The only version.
+        pub mod v1 {
+            tonic::include_proto!("containerd.services.namespaces.v1");
+        }
+    }
+
     /// The file systems of containers and the layers below them.
     pub mod snapshots {
         /// The only version.

@@ -22,7 +22,7 @@ use crate::mount::{LOWER_LIMIT, MountError, Overlay, Upper, mount_overlay, unmou
 use crate::mount_namespace::{MountNamespace, MountNamespaceError};
 use crate::mount_table::{Mount, MountTable, MountTableError};
 use crate::probe::{PrivilegeError, require_root};
-use crate::record::{LayerName, MountRecord, Phase, SCHEMA, UpperRecord};
+use crate::record::{ImageRecord, LayerName, MountRecord, Phase, SCHEMA, UpperRecord};
 use crate::state_directory::{LockedState, StateDirectory, StateError};
 
 /// Says how an image is mounted.
@@ -32,6 +32,8 @@ pub struct MountOptions {
     pub upper: Option<UpperRecord>,
     /// Whether layers without signature are mounted too; an IPE policy will refuse to run anything from them.
     pub allow_unsigned: bool,
+    /// The image that the layers are of, to be written down.
+    pub image: Option<ImageRecord>,
 }
 
 /// Mounts the image that `layers` make up, the bottom one first, at `target`, which is made if it is not there.
@@ -60,6 +62,7 @@ pub fn mount(
         target_created,
         mount_namespace: MountNamespace::current()?,
         phase: Phase::Mounting,
+        image: options.image.clone(),
         layers: layers.iter().map(|layer| layer.record()).collect(),
         upper: options.upper.clone(),
     };

@@ -33,6 +33,13 @@ impl ImageStore {
         self.layers.join(format!("{}-{profile}.erofs", layer.hex()))
     }
 
+    /// Returns of which layer an image is, by the name of its file; `None` for other files.
+    pub fn layer_of(path: &Path) -> Option<Digest> {
+        let name = path.file_name()?.to_str()?.strip_suffix(".erofs")?;
+        let (digits, _profile) = name.split_once('-')?;
+        format!("sha256:{digits}").parse().ok()
+    }
+
     /// Finds the image of a layer, or opens a file to write it into.
     ///
     /// Where another process is writing the same image, this waits for it. What a killed process wrote is overwritten.
@@ -211,6 +218,16 @@ mod tests {
         assert!(
             matches!(store.find_or_begin(&layer, "p"), Ok(Entry::Found(found)) if found == path)
         );
+    }
+
+    #[test]
+    fn the_name_of_an_image_tells_its_layer() {
+        let layer = Digest::of(b"layer");
+        let path = ImageStore::default().path(&layer, "containerd-full-v1");
+        assert_eq!(ImageStore::layer_of(&path), Some(layer));
+        for other in ["", "/x.erofs", "/00-p.erofs", "/images/1"] {
+            assert_eq!(ImageStore::layer_of(Path::new(other)), None, "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`mount_table`], [`securityfs`]. Above them, [`layer_device`] turns an image file and its root hash into a device that
 //! the kernel verifies, [`image_mount`] stacks such layers on a directory and takes them apart again, even after a
 //! `kill -9`, [`deploy`] brings a signed policy into force, and [`host_uses`] tells beforehand what a policy would be
-//! asked about. [`audit_source`] and [`audit_join`] tell what the kernel denied and what that was, [`doctor`] what
+//! asked about, and [`generations`] which of the images that follow each other are here. [`audit_source`] and [`audit_join`] tell what the kernel denied and what that was, [`doctor`] what
 //! undermines all of this, [`canary`] whether
 //! the kernel enforces at this moment, and [`preflight`] what stands in the way of that.
 //!
@@ -20,6 +20,7 @@
 //! # Ok::<(), image_mount::ImageMountError>(())
 //! ```
 
+pub mod active_devices;
 pub mod affected;
 pub mod audit_join;
 pub mod audit_source;
@@ -33,6 +34,7 @@ pub mod dm;
 pub mod doctor;
 pub mod file_facts;
 pub mod fs_verity;
+pub mod generations;
 pub mod host_uses;
 pub mod image_mount;
 pub mod image_store;

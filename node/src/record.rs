@@ -26,6 +26,9 @@ pub struct MountRecord {
     pub mount_namespace: MountNamespace,
     /// How far the mount came.
     pub phase: Phase,
+    /// The image that the layers are of, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<ImageRecord>,
     /// The layers, the bottom one first.
     pub layers: Vec<LayerRecord>,
     /// The writable part.
@@ -60,6 +63,16 @@ pub enum Phase {
     Mounted,
     /// Some of it may be there.
     Mounting,
+}
+
+/// Names the image that is mounted, for whoever asks what is there; nothing is decided by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageRecord {
+    /// Its name, with the tag that was asked for.
+    pub name: String,
+    /// The digest of its manifest.
+    pub manifest: Digest,
 }
 
 /// Describes a layer of a mounted image.
@@ -155,6 +168,10 @@ pub(crate) mod tests {
             target_created: true,
             mount_namespace: MountNamespace::current().unwrap(),
             phase: Phase::Mounting,
+            image: Some(ImageRecord {
+                name: "registry.example/app:v1".to_owned(),
+                manifest: Digest::of(b"manifest"),
+            }),
             layers: vec![
                 LayerRecord {
                     root_hash: "ab".repeat(32).parse().unwrap(),
@@ -177,6 +194,12 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<MountRecord>(&text).unwrap(), record);
         assert!(text.contains(r#""phase":"mounting""#), "{text}");
+        // As they were before images had their names in them.
+        let mut nameless = record;
+        nameless.image = None;
+        let text = serde_json::to_string(&nameless).unwrap();
+        assert!(!text.contains("image\":null"), "{text}");
+        assert_eq!(serde_json::from_str::<MountRecord>(&text).unwrap(), nameless);
     }
 
     #[test]

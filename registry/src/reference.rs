@@ -103,6 +103,20 @@ impl Reference {
         }
     }
 
+    /// Tells whether `other` is an image of the same repository, directory or archive, whatever its tag or digest.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Archive { file: one, .. }, Self::Archive { file: other, .. }) => one == other,
+            (Self::Layout { directory: one, .. }, Self::Layout { directory: other, .. }) => {
+                one == other
+            }
+            (Self::Registry(one), Self::Registry(other)) => {
+                one.registry == other.registry && one.repository == other.repository
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the reference to the same place with `digest` in the place of the tag.
     pub fn at(&self, digest: Digest) -> Self {
         let mut pinned = self.clone();

@@ -28,6 +28,7 @@ impl Images {
     /// | `app` | `hello` | by referrers |
     /// | `twin` | the same | not at all |
     /// | `embedded` | `embedded` | in its manifest |
+    /// | `app:v2` | those of `app`, and a patch with another `hello` | by referrers |
     /// | `local` | `local` | by a file of [`Images::local_signature`] |
     /// | `wrong` | the same, under another diffID | by the same file |
     /// | `many` | 39 small ones, some plain, some zstd | in its manifest |
@@ -47,6 +48,7 @@ impl Images {
         for name in ["app", "large", "pause", "port"] {
             images.push(name, Some(&images.signer), &[])?;
         }
+        images.patch()?;
         for name in ["embedded", "many"] {
             images.push(name, Some(&images.signer), &["--embed"])?;
         }
@@ -121,6 +123,17 @@ impl Images {
         }
         arguments.extend(options);
         self.osguard(&arguments).map(drop)
+    }
+
+    fn patch(&self) -> Result<()> {
+        std::fs::create_dir(self.path("patch")).expect("a directory");
+        std::fs::write(self.path("patch/hello"), "of the patch\n").expect("a file");
+        let image = format!("{}/app:v1", self.registry.host());
+        let [key, certificate] = [self.signer.key_path(), self.signer.certificate_path()]
+            .map(|file| file.display().to_string());
+        let patch = ["patch", &image, "--tag", "v2", "--add", "patch", "--owner", "0:0"];
+        let signing = ["--trust", &certificate, "--sign", "--key", &key, "--cert", &certificate];
+        self.osguard(&[&patch[..], &signing].concat()).map(drop)
     }
 
     /// Returns the root hash and the signature of the layer of `local`.

@@ -34,6 +34,9 @@ run() {
 }
 # Counts the verity devices of layers: osguard's, without those of the machine itself.
 devices() { cat /sys/block/dm-*/dm/name 2> /dev/null | grep -c '^osguard-'; }
+# The time since boot in hundredths of a second, and since that of `took`.
+now() { cut -d' ' -f1 /proc/uptime | tr -d .; }
+took() { echo $(($(now) - took)); }
 # Prints whatever layers and containers may leave behind.
 left() {
     cat /sys/block/dm-*/dm/name 2> /dev/null | grep '^osguard-'

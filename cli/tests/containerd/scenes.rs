@@ -5,7 +5,7 @@ use std::time::Duration;
 use osguard_testkit::node_guest::Containerd;
 use osguard_testkit::vm::{Kernel, Outcome};
 use osguard_testkit::{Result, or_skip};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::images::Images;
 use crate::node::{node, refused, says, succeeded};
@@ -38,6 +38,7 @@ fn runs_what_is_signed(kernel: Kernel, containerd: Containerd) {
     let scenes = Scenes { outcome: &outcome, version: containerd.number() };
     scenes.the_node_is_ready();
     scenes.signed_images_run();
+    scenes.a_patch_needs_one_device_more();
     scenes.unsigned_images_are_refused();
     scenes.what_containers_make_does_not_run();
     scenes.pods_run();
@@ -101,7 +102,7 @@ impl Scenes<'_> {
         for check in ["containerd", "oci-runtime", "overlay", "loop-devices"] {
             let mut checks = report["checks"].as_array().expect("checks").iter();
             let found = checks.find(|found| found["check"] == check).expect("the check");
-            assert_eq!(found["findings"], serde_json::json!([]), "{check}");
+            assert_eq!(found["findings"], json!([]), "{check}");
             assert!(found["unchecked"].is_null(), "{found}");
         }
         self.refused("canary-before", "the kernel ran an unsigned program");
@@ -132,6 +133,40 @@ impl Scenes<'_> {
         self.says("other-run", "of hello");
     }
 
+    fn a_patch_needs_one_device_more(&self) {
+        self.succeeded(&["fetch-patched", "list-patched"]);
+        self.says("run-patched", "of the patch");
+        self.says("run-patched-again", "of the patch");
+        let devices = |step: &str| self.text(step).parse::<u32>().expect("a number");
+        assert_eq!(devices("devices-patched"), devices("devices-unpatched") + 1);
+        println!(
+            "from the blob to the output of the patched program: {} hundredths of a second, of which a second container takes {}",
+            self.text("took-patched"),
+            self.text("took-again")
+        );
+
+        let report: Value = serde_json::from_str(&self.text("list-patched")).expect("JSON");
+        let generations = report["generations"].as_array().expect("generations");
+        let [old, new] = &generations[..] else { panic!("{report:#}") };
+        for (generation, name, shared) in [
+            (old, "127.0.0.1/app:v1", &[true, true][..]),
+            (new, "127.0.0.1/app:v2", &[true, true, false]),
+        ] {
+            assert_eq!(generation["name"], name);
+            assert_eq!(generation["namespace"], "default");
+            let layers = generation["layers"].as_array().expect("layers");
+            let found: Vec<_> = layers.iter().map(|layer| layer["shared"] == true).collect();
+            assert_eq!(found, shared, "{report:#}");
+            for layer in layers {
+                let [device] = &layer["devices"].as_array().expect("devices")[..] else {
+                    panic!("{report:#}")
+                };
+                assert_eq!(device["signed"], true);
+            }
+        }
+        assert_eq!((&report["devices"], &report["unknown"]), (&json!(3), &json!([])));
+    }
+
     fn unsigned_images_are_refused(&self) {
         for way in ["", "--local"] {
             let name = |image: &str| format!("{image}{way}");
@@ -143,11 +178,11 @@ impl Scenes<'_> {
         let images = self.text("refused-images");
         assert!(images.contains("/app:v1"), "{images}");
         // The chain of a layer that was refused is not among those that were committed: each of the images that run has the
-        // layer with busybox and those of its own.
+        // layer with busybox and those of its own, and one of them is patched.
         let snapshots = self.text("refused-snapshots");
         let committed = snapshots.lines().filter(|line| line.contains("Committed")).count();
         let by_port = usize::from(self.version != "1.7");
-        assert_eq!(committed, 1 + 1 + 1 + 1 + 39 + by_port, "{snapshots}");
+        assert_eq!(committed, 1 + 1 + 1 + 1 + 1 + 39 + by_port, "{snapshots}");
     }
 
     fn what_containers_make_does_not_run(&self) {

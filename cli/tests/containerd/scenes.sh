@@ -57,6 +57,19 @@ s run-imported ctr run --rm "$imported" c6
 # The layers are those of an image that is signed; this one is not, and nothing of it is unpacked again.
 s pull-twin pull twin
 s run-twin run twin c7 /bin/cat /hello
+
+# A patch of what runs: with the blobs there, one layer is unpacked and gets a device, and the new container runs it.
+s fetch-patched ctr content fetch --plain-http $registry/app:v2
+s devices-unpatched devices
+took=$(now)
+s run-patched ctr run --rm $registry/app:v2 c13
+s took-patched took
+s devices-patched devices
+took=$(now)
+s run-patched-again ctr run --rm $registry/app:v2 c14
+s took-again took
+s list-patched osguard node list --image $registry/app --output json
+
 devices_before=$(devices)
 s other-pull ctr -n other images pull --plain-http $registry/app:v1
 s other-run ctr -n other run --rm $registry/app:v1 c1

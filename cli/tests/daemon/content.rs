@@ -1,4 +1,4 @@
-//! A content store as containerd has it, with blobs that come as they are told to.
+//! A content store as containerd has it, with blobs that come as they are told to, and with images that name them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,6 +12,17 @@ use osguard_containerd_api::services::content::v1::{
     Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse, ReadContentRequest,
     ReadContentResponse,
 };
+use osguard_containerd_api::services::images::v1::images_server::{
+    Images as ImageService, ImagesServer,
+};
+use osguard_containerd_api::services::images::v1::{Image, ListImagesRequest, ListImagesResponse};
+use osguard_containerd_api::services::namespaces::v1::namespaces_server::{
+    Namespaces as NamespaceService, NamespacesServer,
+};
+use osguard_containerd_api::services::namespaces::v1::{
+    ListNamespacesRequest, ListNamespacesResponse, Namespace,
+};
+use osguard_containerd_api::types::Descriptor;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -26,6 +37,8 @@ pub(crate) struct Content(Arc<State>);
 struct State {
     /// By namespace and digest.
     blobs: Mutex<HashMap<(String, String), Blob>>,
+    /// By namespace and name: digests.
+    images: Mutex<HashMap<(String, String), String>>,
     reads: AtomicUsize,
     /// How many bytes of a blob are handed out before it stands still, if that is wanted.
     stop_after: Mutex<Option<usize>>,
@@ -41,7 +54,10 @@ impl Content {
     /// Serves the store at a socket, as long as the runtime lives.
     pub(crate) fn serve(&self, socket: &Path) {
         let listener = UnixListener::bind(socket).unwrap();
-        let server = Server::builder().add_service(ContentServer::new(self.clone()));
+        let server = Server::builder()
+            .add_service(ContentServer::new(self.clone()))
+            .add_service(ImagesServer::new(self.clone()))
+            .add_service(NamespacesServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     }
 
@@ -64,6 +80,12 @@ impl Content {
     ) {
         let blob = Blob { bytes: bytes.to_vec(), labels: labels.into_iter().collect() };
         self.0.blobs.lock().unwrap().insert((namespace.to_owned(), digest.to_owned()), blob);
+    }
+
+    /// Gives a name to what has that digest.
+    pub(crate) fn name(&self, namespace: &str, name: &str, digest: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.0.images.lock().unwrap().insert(key, digest.to_owned());
     }
 
     /// Counts how often a blob was read.
@@ -156,6 +178,39 @@ impl Service for Content {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Content {
+    async fn list(
+        &self,
+        request: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        let namespace = request.metadata().get("containerd-namespace").unwrap().to_str().unwrap();
+        let images = self.0.images.lock().unwrap();
+        let found = images.iter().filter(|((of, _), _)| of == namespace);
+        let images = found.map(|((_, name), digest)| Image {
+            name: name.clone(),
+            target: Some(Descriptor { digest: digest.clone(), ..Descriptor::default() }),
+            ..Image::default()
+        });
+        Ok(Response::new(ListImagesResponse { images: images.collect() }))
+    }
+}
+
+#[tonic::async_trait]
+impl NamespaceService for Content {
+    async fn list(
+        &self,
+        _: Request<ListNamespacesRequest>,
+    ) -> Result<Response<ListNamespacesResponse>, Status> {
+        let images = self.0.images.lock().unwrap();
+        let mut names: Vec<_> = images.keys().map(|(namespace, _)| namespace.clone()).collect();
+        names.sort();
+        names.dedup();
+        let namespaces = names.into_iter().map(|name| Namespace { name, ..Namespace::default() });
+        Ok(Response::new(ListNamespacesResponse { namespaces: namespaces.collect() }))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod content;
 mod daemon;
+mod generations;
 mod interrupted;
 mod layers;
 mod refused;

@@ -35,6 +35,8 @@ fn takes_a_patch_back(kernel: Kernel) {
     let list = outcome.step("list").stdout_text();
     assert!(list.contains("/old") && list.contains("/new"), "{list}");
 
+    both_generations_are_told(&outcome);
+
     let prints = |step: &str, text: &str| {
         succeeded(&outcome, step);
         assert_eq!(outcome.step(step).stdout_text(), text, "{step}");
@@ -49,6 +51,26 @@ fn takes_a_patch_back(kernel: Kernel) {
     for step in ["affected", "affected-after"] {
         what_runs_on_the_layer_is_told(&outcome, step, &revoked);
     }
+}
+
+/// They share the base; each has a patch and its device of its own.
+fn both_generations_are_told(outcome: &Outcome) {
+    succeeded(outcome, "generations");
+    let report: Value = serde_json::from_slice(&outcome.step("generations").stdout).expect("JSON");
+    let generations = report["generations"].as_array().expect("generations");
+    let [new, old] = &generations[..] else { panic!("{report:#}") };
+    for (generation, target, tag) in [(old, "/old", "v2"), (new, "/new", "v3")] {
+        assert_eq!(generation["target"], target, "{report:#}");
+        assert_eq!(generation["name"], format!("oci:/images:{tag}"));
+        let layers = generation["layers"].as_array().expect("layers").iter();
+        let told: Vec<_> = layers
+            .map(|layer| (layer["shared"] == true, layer["devices"][0]["signed"] == true))
+            .collect();
+        assert_eq!(told, [(true, true), (false, true)], "{report:#}");
+    }
+    let base = |generation: &Value| generation["layers"][0]["devices"].clone();
+    assert_eq!(base(old), base(new));
+    assert_eq!(report["devices"], 3);
 }
 
 /// The container that still runs on the layer, and the image that has it.
@@ -119,6 +141,7 @@ step devices-old sh -c 'ls /sys/block | grep -c ^dm-'
 step mount-new osguard node mount oci:/images:v3 /new
 step devices-new sh -c 'ls /sys/block | grep -c ^dm-'
 step list osguard node list
+step generations osguard node list --image oci:/images --output json
 step deploy osguard policy deploy /policies/1.p7b
 step run-old chroot /old /bin/app
 step run-new chroot /new /bin/app

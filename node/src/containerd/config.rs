@@ -163,7 +163,7 @@ impl Default for Config {
             socket: "/run/osguard/containerd.sock".into(),
             root: "/var/lib/osguard/containerd".into(),
             mounts: "/run/osguard/l".into(),
-            containerd: "/run/containerd/containerd.sock".into(),
+            containerd: CONTAINERD_SOCKET.into(),
             profile: Profile::default(),
             status: None,
             signatures: SignatureConfig::default(),
@@ -283,6 +283,9 @@ fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
 }
 
 const VERSION: u32 = 1;
+
+/// Where containerd listens unless its configuration says otherwise.
+pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 #[cfg(test)]
 mod tests {

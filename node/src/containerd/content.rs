@@ -21,9 +21,13 @@ impl Content {
     /// Names the socket; nothing is sent yet. Must be called within a runtime.
     pub(crate) fn new(socket: &Path) -> Result<Self, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
-        let client = ContentClient::new(endpoint.connect_lazy())
-            .max_decoding_message_size(MESSAGE_LIMIT_BYTES);
-        Ok(Self { client })
+        Ok(Self::of_channel(endpoint.connect_lazy()))
+    }
+
+    /// Names the store of the containerd behind a connection.
+    pub(crate) fn of_channel(channel: Channel) -> Self {
+        let client = ContentClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT_BYTES);
+        Self { client }
     }
 
     /// Says what is known of a blob; fails with `NOT_FOUND` where the namespace does not have it.
@@ -44,6 +48,28 @@ impl Content {
     ) -> Result<Streaming<ReadContentResponse>, Status> {
         let message = ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 };
         Ok(self.client.clone().read(request(namespace, message)?).await?.into_inner())
+    }
+
+    /// Reads a blob of at most `limit_bytes`.
+    pub(crate) async fn read_whole(
+        &self,
+        namespace: &str,
+        digest: &Digest,
+        limit_bytes: usize,
+    ) -> Result<Vec<u8>, Status> {
+        let mut stream = self.read(namespace, digest).await?;
+        let mut bytes = Vec::new();
+        while let Some(response) = stream.message().await? {
+            bytes.extend_from_slice(&response.data);
+            if bytes.len() > limit_bytes {
+                let reason = format!("it is longer than {limit_bytes} bytes");
+                return Err(Status::out_of_range(reason));
+            }
+        }
+        match Digest::of(&bytes) == *digest {
+            true => Ok(bytes),
+            false => Err(Status::data_loss("it is not what its digest says")),
+        }
     }
 
     /// Lists the blobs for which one of the filters holds, at most `limit`.
@@ -86,7 +112,7 @@ pub(crate) fn repositories(info: &Info) -> Vec<String> {
     repositories
 }
 
-fn request<T>(namespace: &str, message: T) -> Result<Request<T>, Status> {
+pub(crate) fn request<T>(namespace: &str, message: T) -> Result<Request<T>, Status> {
     let namespace: AsciiMetadataValue = MetadataValue::try_from(namespace)
         .map_err(|_| Status::invalid_argument(format!("{namespace:?} is no namespace")))?;
     let mut request = Request::new(message);
@@ -103,7 +129,7 @@ const SOURCE_LABEL: &str = "containerd.io/distribution.source.";
 const REPOSITORY_LIMIT: usize = 1024;
 
 /// containerd reads in pieces of 1 MiB, and limits messages to 16 MiB.
-const MESSAGE_LIMIT_BYTES: usize = 16 << 20;
+pub(crate) const MESSAGE_LIMIT_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {

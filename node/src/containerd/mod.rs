@@ -19,6 +19,7 @@ mod content;
 pub mod daemon;
 mod diff;
 mod health;
+pub(crate) mod images;
 mod keys;
 mod layers;
 mod locks;

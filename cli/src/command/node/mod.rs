@@ -4,6 +4,7 @@ mod affected;
 mod canary;
 mod doctor;
 mod failure;
+mod generations_report;
 mod list;
 mod mount;
 mod preflight;

@@ -9,7 +9,7 @@ use osguard_node::image_mount::{self, ImageMountError, MountOptions};
 use osguard_node::image_store::ImageStore;
 use osguard_node::probe::{device_mapper, require_root};
 use osguard_node::provision::provision;
-use osguard_node::record::UpperRecord;
+use osguard_node::record::{ImageRecord, UpperRecord};
 use osguard_node::state_directory::StateDirectory;
 use osguard_registry::image::Image;
 use osguard_registry::platform::Platform;
@@ -108,6 +108,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
             .zip(arguments.work.clone())
             .map(|(directory, work)| UpperRecord { directory, work }),
         allow_unsigned: arguments.allow_unsigned,
+        image: Some(ImageRecord {
+            name: arguments.image.clone(),
+            manifest: image.manifest.digest(),
+        }),
     };
     let state = StateDirectory::new(&arguments.places.state);
     let record = image_mount::mount(&state, &layers, &arguments.target, &options)?;
