@@ -53,7 +53,7 @@ fn with_files(directory: &Path, at: &str) -> LayerSource {
     names.sort();
     let archive = names.iter().fold(TarMaker::new(), |archive, name| {
         let contents = fs::read(directory.join(name)).unwrap();
-        archive.file(&format!("{at}/{}", name.to_str().unwrap()), &contents)
+        archive.file(format!("{at}/{}", name.to_str().unwrap()), &contents)
     });
     LayerSource::new(archive.finish(), Compression::Plain).unwrap()
 }

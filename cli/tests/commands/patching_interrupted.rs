@@ -194,6 +194,10 @@ fn a_patch_of_a_directory_that_ends_at_any_file_moves_no_tag() {
         let inject = format!("inject={RENAMING}:{how}:when={}", runs + 1);
         let mut trace = Command::new(&strace);
         trace.args(["-f", "-o"]).arg(scene.environment.path("trace"));
+        // A cache that cannot be written holds up nothing.
+        for directory in ["image", "image/blobs/sha256"] {
+            trace.arg("-P").arg(scene.environment.path(directory));
+        }
         trace.args(["-e", &format!("trace={RENAMING}"), "-e", &inject]);
         let mut command = scene.environment.wrapped(&trace);
         // Each run has other layers to store.
