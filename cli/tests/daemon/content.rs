@@ -88,6 +88,11 @@ impl Content {
         self.0.images.lock().unwrap().insert(key, digest.to_owned());
     }
 
+    /// Forgets all blobs.
+    pub(crate) fn clear(&self) {
+        self.0.blobs.lock().unwrap().clear();
+    }
+
     /// Counts how often a blob was read.
     pub(crate) fn reads(&self) -> usize {
         self.0.reads.load(Ordering::SeqCst)

@@ -18,8 +18,9 @@ use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::content::Content;
-use crate::layers::{Layer, chain};
+use super::content::Content;
+use super::layers::{Layer, chain};
+use super::program;
 
 /// Is a daemon with a directory of its own, and a content store that it reads from.
 pub(crate) struct Daemon {
@@ -32,15 +33,21 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon in that mode, which does not ask the kernel while it unpacks: here it may have no devices.
     pub(crate) async fn start(mode: &str) -> Self {
-        Self::start_with(&format!(
-            "[signatures]\nmode = \"{mode}\"\ncheck-at-unpack = false\n{REST}"
-        ))
-        .await
+        Self::start_with(&configuration(mode)).await
     }
 
     /// Starts a daemon with this at the end of its configuration.
     pub(crate) async fn start_with(config: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// Starts a daemon in that mode, whose files are in memory where that is possible.
+    pub(crate) async fn start_in_memory(mode: &str) -> Self {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::start_in(directory.unwrap(), &configuration(mode)).await
+    }
+
+    async fn start_in(directory: TempDir, config: &str) -> Self {
         let path = |name: &str| directory.path().join(name);
         let config = format!(
             "socket = {:?}\nroot = {:?}\nmounts = {:?}\ncontainerd = {:?}\nstatus = \"unix:{}\"\n{}",
@@ -74,10 +81,35 @@ impl Daemon {
     }
 
     /// Asks the daemon to end, and returns whether it did so in peace.
-    pub(crate) fn terminate(&mut self) -> bool {
+    pub(crate) async fn terminate(&mut self) -> bool {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        // The client must not be blocked meanwhile: the daemon waits until it has closed its connection.
+        until(|| self.process.try_wait().unwrap().is_some()).await;
         self.process.wait().unwrap().success()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Tells whether all threads of the daemon are traced, or none is.
+    pub(crate) fn is_traced(&self, traced: bool) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("status"))).all(
+            // A thread may have ended since.
+            |status| status.is_ok_and(|status| status.contains("TracerPid:\t0\n") != traced),
+        )
+    }
+
+    /// Returns the memory of the daemon that is its own, and all that is resident, in KiB.
+    pub(crate) fn memory_kib(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            value.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        };
+        (field("RssAnon:"), field("VmRSS:"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -225,11 +257,17 @@ pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+fn configuration(mode: &str) -> String {
+    format!("[signatures]\nmode = \"{mode}\"\ncheck-at-unpack = false\n{REST}")
+}
+
 fn spawn(directory: &Path) -> Child {
     let log = fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_osguard"))
+    Command::new(program())
         .args(["node", "run", "-v", "--config"])
         .arg(directory.join("node.toml"))
+        // As the unit does it.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

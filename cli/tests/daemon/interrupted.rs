@@ -121,7 +121,7 @@ async fn what_was_to_be_removed_goes_after_the_next_start() {
 async fn a_daemon_ends_when_it_is_asked_to() {
     let mut daemon = Daemon::start("prefer").await;
     daemon.unpack("default", &Layer::new("a"), None).await.unwrap();
-    assert!(daemon.terminate());
+    assert!(daemon.terminate().await);
     daemon.kill_and_restart().await;
     assert_eq!(daemon.list(&[]).await.unwrap().len(), 1);
 }

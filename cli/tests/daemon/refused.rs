@@ -170,3 +170,21 @@ async fn containers_on_unsigned_layers_are_refused_and_leave_nothing() {
     until(|| daemon.files("root/snapshots").is_empty()).await;
     daemon.remove(&committed.name).await.unwrap();
 }
+
+#[tokio::test]
+async fn layers_that_were_refused_are_kept_for_a_while() {
+    let config = format!(
+        "[signatures]\nmode = \"require\"\ncheck-at-unpack = false\n{}\n[limits]\nkeep-unused-seconds = 1\n",
+        crate::daemon::REST
+    );
+    let daemon = Daemon::start_with(&config).await;
+    // More than once: whoever waits for one of them must not forget those that come meanwhile.
+    for round in 0..2 {
+        for name in ["one", "two", "three"] {
+            let layer = Layer::new(&format!("{name} {round}"));
+            daemon.unpack("default", &layer, None).await.err().unwrap();
+        }
+        assert!(!daemon.files("root/layers").is_empty());
+        until(|| daemon.files("root/layers").is_empty()).await;
+    }
+}

@@ -3,11 +3,14 @@
 //! Each of them has a task of its own and is tried until it is gone. One that is stuck holds up no other. What is not done
 //! when the daemon ends is found again at its next start, in the records.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::chain;
 use super::layers::{ActivationError, Layers};
@@ -27,6 +30,9 @@ struct Inner {
     snapshots: PathBuf,
     /// How long a layer stays that no snapshot has got yet.
     keep_unused: Duration,
+    /// Layers that were unpacked, and when each is to be looked at, the earliest first. One task waits for all of them: a
+    /// task for each would be kilobytes for every pull of the last minutes.
+    later: Mutex<VecDeque<(Instant, u32)>>,
     pending: AtomicUsize,
 }
 
@@ -38,8 +44,8 @@ impl Collector {
         snapshots: PathBuf,
         keep_unused: Duration,
     ) -> Self {
-        let pending = AtomicUsize::new(0);
-        Self(Arc::new(Inner { store, layers, unpacker, snapshots, keep_unused, pending }))
+        let (later, pending) = (Mutex::default(), AtomicUsize::new(0));
+        Self(Arc::new(Inner { store, layers, unpacker, snapshots, keep_unused, later, pending }))
     }
 
     /// Takes over what a removed snapshot has left.
@@ -55,7 +61,7 @@ impl Collector {
     /// Removes the directory of a snapshot that is gone, or has become a layer.
     pub(crate) fn collect_directory(&self, id: u64) {
         let inner = Arc::clone(&self.0);
-        self.start(Duration::ZERO, "directory", id, move || {
+        self.start("directory", id, move || {
             let inner = Arc::clone(&inner);
             async move { inner.remove_directory(id).await }
         });
@@ -63,12 +69,28 @@ impl Collector {
 
     /// Removes a layer, unless a snapshot uses it.
     pub(crate) fn collect_layer(&self, layer: u32) {
-        self.collect_layer_after(layer, Duration::ZERO);
+        let inner = Arc::clone(&self.0);
+        self.start("layer", layer.into(), move || {
+            let inner = Arc::clone(&inner);
+            async move { inner.remove_layer(layer).await }
+        });
     }
 
     /// Removes a layer after a while, unless a snapshot uses it then: it was unpacked, and may be asked for again.
     pub(crate) fn collect_layer_later(&self, layer: u32) {
-        self.collect_layer_after(layer, self.0.keep_unused);
+        let due = Instant::now() + self.0.keep_unused;
+        let mut later = self.0.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.push_back((due, layer));
+        if later.len() == 1 {
+            let collector = self.clone();
+            tokio::spawn(async move {
+                while let Some((due, layer)) = collector.0.next_later() {
+                    tokio::time::sleep_until(due).await;
+                    collector.collect_layer(layer);
+                    collector.0.later_is_over();
+                }
+            });
+        }
     }
 
     /// Counts what is being removed.
@@ -76,17 +98,8 @@ impl Collector {
         self.0.pending.load(Ordering::Relaxed)
     }
 
-    fn collect_layer_after(&self, layer: u32, delay: Duration) {
-        let inner = Arc::clone(&self.0);
-        self.start(delay, "layer", layer.into(), move || {
-            let inner = Arc::clone(&inner);
-            async move { inner.remove_layer(layer).await }
-        });
-    }
-
     fn start<F>(
         &self,
-        delay: Duration,
         kind: &'static str,
         number: u64,
         mut work: impl FnMut() -> F + Send + 'static,
@@ -95,7 +108,6 @@ impl Collector {
     {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
             inner.pending.fetch_add(1, Ordering::Relaxed);
             let mut wait = FIRST_WAIT;
             while let Err(error) = work().await {
@@ -110,6 +122,19 @@ impl Collector {
 }
 
 impl Inner {
+    /// Returns the layer that is to be looked at next, which stays the first until that is over.
+    fn next_later(&self) -> Option<(Instant, u32)> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    }
+
+    fn later_is_over(&self) {
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.pop_front();
+        if later.is_empty() {
+            later.shrink_to_fit();
+        }
+    }
+
     async fn remove_directory(self: Arc<Self>, id: u64) -> Result<(), CollectorError> {
         let work = tokio::task::spawn_blocking(move || {
             let path = self.snapshots.join(id.to_string());
