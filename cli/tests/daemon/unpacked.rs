@@ -1,5 +1,8 @@
 //! Layers that are unpacked as they should be.
 
+use std::collections::HashMap;
+
+use osguard_containerd_api::services::snapshots::v1::PrepareSnapshotRequest;
 use tonic::Code;
 
 use crate::daemon::{Daemon, until};
@@ -68,7 +71,14 @@ async fn a_namespace_needs_the_blob_itself() {
     let daemon = Daemon::start("prefer").await;
     let layer = Layer::new("not yours");
     daemon.unpack("default", &layer, None).await.unwrap();
-    let mounts = daemon.prepare("other/1/extract-1", "").await.unwrap();
+    // As containerd asks: `ALREADY_EXISTS` would let it take the layer of the other namespace without fetching the blob.
+    let chain = layer.diff_id.to_string();
+    let request = PrepareSnapshotRequest {
+        key: format!("other/1/extract-1 {chain}"),
+        labels: HashMap::from([("containerd.io/snapshot.ref".to_owned(), chain)]),
+        ..PrepareSnapshotRequest::default()
+    };
+    let mounts = daemon.snapshots().prepare(request).await.unwrap().into_inner().mounts;
     let refused = daemon.apply(layer.descriptor(), mounts).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
 }
