@@ -33,13 +33,17 @@ impl ErofsUtils {
         self.command("mkfs.erofs")
     }
 
-    fn command(self, program: &str) -> Result<Command> {
+    /// Returns the programs with all that they depend on.
+    pub fn tree(self) -> Result<Tree> {
         let (name, suite) = match self {
             Self::V1_8 => ("tools/erofs-utils-1.8", Suite::Trixie),
             Self::V1_9 => ("tools/erofs-utils-1.9", Suite::Sid),
         };
-        Tree::unpacked(name, suite, Packages::Whole("erofs-utils"))?
-            .command(&format!("usr/bin/{program}"))
+        Tree::unpacked(name, suite, Packages::Whole("erofs-utils"))
+    }
+
+    fn command(self, program: &str) -> Result<Command> {
+        self.tree()?.command(&format!("usr/bin/{program}"))
     }
 }
 

@@ -13,6 +13,7 @@ mod lanes;
 mod layers;
 mod measure;
 mod moving;
+mod node;
 mod patching;
 mod policy;
 mod signing;
@@ -36,7 +37,7 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 16] = [
     ("admission", admission::measure),
     ("audit", audit::measure),
     ("lanes", |_| {
@@ -51,6 +52,8 @@ const PARTS: [Part; 14] = [
     ("signing", signing::measure),
     ("moving", moving::measure),
     ("hook", hook::measure),
+    ("node", node::containerd),
+    ("node-memory", |_| node::memory()),
     ("verifying", verifying::measure),
     ("verity", verity::measure),
     ("verity-parity", verity_parity::measure),
