@@ -22,7 +22,8 @@ pub(crate) fn node(kernel: Kernel, images: &Images) -> Result<NodeGuest> {
             .contents("prelude.sh", PRELUDE)
             .contents("archive.tar", images.archive())
             .contents("local.p7s", signature)
-            .contents("local.root-hash", root_hash);
+            .contents("local.root-hash", root_hash)
+            .machine(|machine| machine.empty_disk(256));
     for version in Containerd::ALL {
         let config = deployed_configuration(version) + certificates(version);
         let number = version.number();

@@ -5,6 +5,13 @@ registry=127.0.0.1
 mkdir -p /etc/containerd/certs.d/$registry
 printf 'server = "http://%s"\n[host."http://%s"]\n' $registry $registry > /etc/containerd/certs.d/$registry/hosts.toml
 
+# The daemon has a disk of its own, which can be filled and can fail alone.
+mount_disk() {
+    mkdir -p /var/lib/osguard
+    mount -t ext4 -o errors=remount-ro /dev/vde /var/lib/osguard
+}
+mount_disk
+
 enforce() {
     cat /run/lab/policy > /sys/kernel/security/ipe/new_policy
     echo 1 > /sys/kernel/security/ipe/policies/lab/active
@@ -41,8 +48,8 @@ took() { echo $(($(now) - took)); }
 left() {
     cat /sys/block/dm-*/dm/name 2> /dev/null | grep '^osguard-'
     for path in /sys/block/loop*/loop; do [ ! -e "$path" ] || echo "$path"; done
-    grep -o ' /run/osguard/[^ ]*\| [^ ]*/rootfs ' /proc/mounts
-    find /run/osguard/l /var/lib/osguard/containerd/layers /var/lib/osguard/containerd/snapshots -mindepth 1 2> /dev/null
+    grep -o ' /var/lib/osguard/l/[^ ]*\| [^ ]*/rootfs ' /proc/mounts
+    find /var/lib/osguard/l /var/lib/osguard/containerd/layers /var/lib/osguard/containerd/snapshots -mindepth 1 2> /dev/null
     true
 }
 nothing_left() { [ -z "$(left)" ]; }

@@ -41,11 +41,14 @@ fn runs_what_is_signed(kernel: Kernel, containerd: Containerd) {
     scenes.a_patch_needs_one_device_more();
     scenes.unsigned_images_are_refused();
     scenes.what_containers_make_does_not_run();
+    scenes.user_namespaces_have_the_same_rules();
+    scenes.clocks_may_jump();
     scenes.pods_run();
     scenes.denials_in_containers_are_explained();
     scenes.restarts_touch_no_container();
     scenes.changed_blocks_are_not_read();
     scenes.nothing_is_left();
+    scenes.a_full_or_failing_disk_is_no_end();
     scenes.the_built_in_differ_commits_nothing();
 }
 
@@ -194,6 +197,43 @@ impl Scenes<'_> {
             let path = format!("path=\"{path}\"");
             assert!(records.iter().any(|record| record.contains(&path)), "{path}: {records:?}");
         }
+    }
+
+    fn user_namespaces_have_the_same_rules(&self) {
+        if self.version == "1.7" {
+            return;
+        }
+        let output = self.text("user-namespace");
+        self.succeeded(&["user-namespace"]);
+        let words: Vec<_> = output.split_whitespace().collect();
+        assert_eq!(words[..5], ["0", "65536", "65536", "of", "hello"], "{output}");
+        // Of root in the namespace: the layer's owner is mapped, and nothing was copied.
+        assert_eq!(words[7..9], ["0", "0"], "{output}");
+        let output = self.text("user-namespace-dropped");
+        assert_eq!(output.lines().last(), Some("126"), "{output}");
+    }
+
+    fn clocks_may_jump(&self) {
+        self.says("clock-ahead", "of hello");
+        self.says("clock-behind", "of hello");
+        self.succeeded(&["clock-snapshots"]);
+    }
+
+    fn a_full_or_failing_disk_is_no_end(&self) {
+        self.refused("full-pull", "No space left on device");
+        assert_eq!(self.text("full-left"), "");
+        self.says("full-run", "of hello");
+        self.succeeded(&["failing-pull"]);
+        self.says("failed-exec", "of hello");
+        for step in ["failed-run", "failed-image"] {
+            self.refused(step, "Read-only file system");
+        }
+        let ready = self.outcome.step(&self.name("failed-ready"));
+        assert_ne!(ready.exit_code, 0, "{}", ready.stdout_text());
+        self.succeeded(&["failed-umount", "mended-node", "mended-reconnect"]);
+        self.says("mended-run", "of hello");
+        let left = self.outcome.step(&self.name("mended-left"));
+        assert_eq!(left.exit_code, 0, "{}", self.text("mended-left-what"));
     }
 
     fn pods_run(&self) {

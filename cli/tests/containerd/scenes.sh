@@ -87,6 +87,26 @@ s refused-snapshots ctr snapshots --snapshotter osguard ls
 # A program that a container makes does not run, nor one that it changes.
 s dropped run app c8 /bin/sh -c 'cp /bin/busybox /tmp/new; /tmp/new true; echo $?; chmod 700 /bin/busybox; /bin/cat /hello; echo $?'
 
+# In a user namespace, the layers are mounted with mapped owners, where containerd can do that; the rules are the same.
+in_user_namespace() {
+    id=$1
+    shift
+    ctr run --rm --remap-labels --uidmap 0:65536:65536 --gidmap 0:65536:65536 $registry/app:v1 "$id" "$@"
+}
+[ $version = 1.7 ] || {
+    s user-namespace in_user_namespace u1 /bin/sh -c 'cat /proc/self/uid_map /hello; ls -ln /bin/busybox'
+    s user-namespace-dropped in_user_namespace u2 /bin/sh -c 'cp /bin/busybox /tmp/new; ls -ln /tmp/new; /tmp/new true; echo $?'
+}
+
+# The clock jumps, years ahead and back again.
+now=$(date +%s)
+date -s @$((now + 400000000)) > /dev/null
+s clock-ahead run app clock-1
+date -s @1000 > /dev/null
+s clock-behind run app clock-2
+s clock-snapshots ctr snapshots --snapshotter osguard ls
+date -s @$now > /dev/null
+
 # Pods.
 s cri-pull osguard-cri pull $registry/app:v1
 s cri-unsigned osguard-cri pull $registry/unsigned:v1
@@ -132,6 +152,14 @@ s containerd-exec ctr tasks exec --exec-id e3 second /bin/cat /hello
 s containerd-run run app c11
 s cri-remove osguard-cri rm-pod "$pod"
 
+# The daemon's disk is full: there is room for the records, and none for the layer.
+free_kib=$(df -k /var/lib/osguard | awk 'END { print $4 }')
+fallocate -l $(((free_kib - 160) * 1024)) /var/lib/osguard/full
+s full-pull pull large
+s full-left find /var/lib/osguard -name '*.partial'
+s full-run run app c13
+rm /var/lib/osguard/full
+
 # A layer that was changed on disk is not read. Its blocks are nowhere in memory yet: nothing was started from it.
 s pull-large pull large
 changed=0
@@ -149,6 +177,26 @@ s left await 60 nothing_left
 s left-what left
 s metrics wget -q -O - http://127.0.0.1:9464/metrics
 
+# The disk fails, and the kernel writes to it no more. What runs goes on, and nothing is promised that cannot be kept.
+s failing-pull pull app
+ctr run -d $registry/app:v1 survivor /bin/sleep 1000
+echo 1 > /sys/fs/ext4/vde/trigger_fs_error
+s failed-exec ctr tasks exec --exec-id e4 survivor /bin/cat /hello
+s failed-run run app c14
+s failed-image pull embedded
+s failed-ready wget -q -O - http://127.0.0.1:9464/readyz
+ctr tasks rm -f survivor
+stop_node KILL
+for layer in /var/lib/osguard/l/*; do umount $layer; done
+s failed-umount await 20 umount /var/lib/osguard
+mount_disk
+s mended-node start_node
+s mended-reconnect reconnect
+s mended-run run app c15
+remove_all
+s mended-left await 60 nothing_left
+s mended-left-what left
+
 # The built-in differ is asked alone: it cannot read what osguard has prepared, and nothing is committed.
 stop_containerd --forget
 s walking-containerd start_containerd /run/lab/walking-$version.toml
@@ -159,4 +207,4 @@ s end-left await 60 nothing_left
 s end-left-what left
 stop_containerd --forget
 stop_node TERM
-rm -rf /var/lib/osguard /run/osguard/l /etc/osguard/*
+rm -rf /var/lib/osguard /etc/osguard/*

@@ -24,7 +24,8 @@ pub struct Config {
     /// Where layers, the writable parts of containers and the records of both are kept, over restarts of the machine.
     pub root: PathBuf,
     /// Where layers are mounted. The path is repeated for each layer of a container in the options of a mount, which
-    /// may have 4096 bytes: it should be short.
+    /// may have 4096 bytes: it should be short. For user namespaces containerd clones the directory that layers and the
+    /// writable part have in common, and refuses `/` (2.1.9, `failed to determine common parent`).
     pub mounts: PathBuf,
     /// containerd's own socket, from which blobs are read.
     pub containerd: PathBuf,
@@ -162,7 +163,7 @@ impl Default for Config {
             version: VERSION,
             socket: "/run/osguard/containerd.sock".into(),
             root: "/var/lib/osguard/containerd".into(),
-            mounts: "/run/osguard/l".into(),
+            mounts: "/var/lib/osguard/l".into(),
             containerd: CONTAINERD_SOCKET.into(),
             profile: Profile::default(),
             status: None,

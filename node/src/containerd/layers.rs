@@ -1,8 +1,8 @@
 //! The devices and mounts of layers: at most one of each for a layer with its signature, and one for it without.
 //!
 //! ```text
-//! /run/osguard/l/7     EROFS ── /dev/dm-3 osguard-<root hash> (verity, signed) ── /dev/loop3 ── layers/<digest>-<profile>.erofs
-//! /run/osguard/l/7u    the same without a signature, where a repository's mode allows that
+//! /var/lib/osguard/l/7     EROFS ── /dev/dm-3 osguard-<root hash> (verity, signed) ── /dev/loop3 ── layers/<digest>-<profile>.erofs
+//! /var/lib/osguard/l/7u    the same without a signature, where a repository's mode allows that
 //! ```
 //!
 //! They are made when a container first needs them, also after a restart of the machine, and stay until no snapshot has the

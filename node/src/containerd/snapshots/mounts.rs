@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn lowers(names: &[&str]) -> Lowers {
-        Lowers(names.iter().map(|name| Path::new("/run/osguard/l").join(name)).collect())
+        Lowers(names.iter().map(|name| Path::new("/var/lib/osguard/l").join(name)).collect())
     }
 
     fn shown(mounts: &[Mount]) -> String {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(
             shown(&active(directory, &lowers(&["2", "1u"]), None)),
             "overlay overlay index=off,metacopy=off,redirect_dir=nofollow,\
-             lowerdir=/run/osguard/l/2:/run/osguard/l/1u,upperdir=/var/s/7/fs,workdir=/var/s/7/work"
+             lowerdir=/var/lib/osguard/l/2:/var/lib/osguard/l/1u,upperdir=/var/s/7/fs,workdir=/var/s/7/work"
         );
         assert_eq!(shown(&active(directory, &lowers(&[]), None)), "bind /var/s/7/fs rw,rbind");
     }
@@ -172,9 +172,12 @@ mod tests {
     fn views_cannot_be_written() {
         let empty = Path::new("/var/empty");
         assert_eq!(shown(&view(empty, &lowers(&[]), None)), "bind /var/empty ro,rbind");
-        assert_eq!(shown(&view(empty, &lowers(&["3"]), None)), "bind /run/osguard/l/3 ro,rbind");
+        assert_eq!(
+            shown(&view(empty, &lowers(&["3"]), None)),
+            "bind /var/lib/osguard/l/3 ro,rbind"
+        );
         let two = view(empty, &lowers(&["4", "3"]), None);
-        assert!(shown(&two).ends_with("lowerdir=/run/osguard/l/4:/run/osguard/l/3"));
+        assert!(shown(&two).ends_with("lowerdir=/var/lib/osguard/l/4:/var/lib/osguard/l/3"));
     }
 
     #[test]
