@@ -35,6 +35,7 @@ fn vm_7_2_starts_into_enforcement() {
     succeeded(second, "basic");
     succeeded(second, "simulate");
     failed(second, "same-version", 2, "the policy osguard 1.0.1 is in force already");
+    the_daemon_is_up_before_containerd(second);
     says(second, "try", "On trial: osguard 1.0.2, for");
     says(second, "confirm", "systemd loads it at boot: /etc/ipe/osguard.p7b");
 
@@ -43,6 +44,18 @@ fn vm_7_2_starts_into_enforcement() {
     assert_eq!(third.step("denied").exit_code, 126);
     succeeded(third, "basic");
     hears_of_denials_beside_auditd(third);
+}
+
+/// The units are those of `deploy/`; containerd is a stand-in that fails where the socket is not there yet.
+fn the_daemon_is_up_before_containerd(outcome: &Outcome) {
+    succeeded(outcome, "start-containerd");
+    says(outcome, "units", "active\nactive\n");
+    succeeded(outcome, "restart-node");
+    // What it mounts has to be seen by everybody.
+    succeeded(outcome, "mount-namespaces");
+    let namespaces = outcome.step("mount-namespaces").stdout_text();
+    let namespaces: Vec<_> = namespaces.lines().collect();
+    assert!(namespaces.len() == 2 && namespaces[0] == namespaces[1], "{namespaces:?}");
 }
 
 /// The kernel logs nothing as long as auditd takes the records.
@@ -188,6 +201,11 @@ fn prepare(tree: &Path) -> Result<()> {
     write("etc/machine-id", "");
     write("etc/os-release", "ID=lab\n");
     let units = "usr/lib/systemd/system";
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    run(command("cp")?.arg("-rT").arg(deploy.join("systemd")).arg(at(units)))?;
+    fs::create_dir_all(at("etc/osguard")).expect("a directory");
+    fs::copy(deploy.join("node.toml"), at("etc/osguard/node.toml")).expect("the configuration");
+    write(&format!("{units}/containerd.service"), CONTAINERD_SERVICE);
     write(&format!("{units}/lab.service"), LAB_SERVICE);
     write(
         &format!("{units}/lab.target"),
@@ -205,6 +223,9 @@ const APPLETS: [&str; 15] = [
 
 const LAB_SERVICE: &str = "[Unit]\nAfter=basic.target\n[Service]\nType=oneshot\nExecStart=/usr/bin/sh /data/script\n\
     StandardOutput=tty\nTTYPath=/dev/ttyS0\nTimeoutStartSec=infinity\n";
+
+const CONTAINERD_SERVICE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+    ExecStart=/usr/bin/test -S /run/osguard/containerd.sock\n";
 
 /// Reports as the first process of other machines does. The shell reads it, which IPE does not ask about.
 const SCRIPT: &str = r#"
@@ -249,6 +270,11 @@ step denied /var/busybox true
     "step status osguard policy status
 step denied /var/busybox true
 step basic systemctl is-active basic.target
+step start-containerd systemctl start containerd.service
+step units systemctl is-active containerd.service osguard-node.service
+step restart-node systemctl restart osguard-node.service
+node=$(systemctl show --value --property MainPID osguard-node.service)
+step mount-namespaces stat -L -c %i /proc/1/ns/mnt /proc/$node/ns/mnt
 step simulate osguard policy simulate /data/2.p7b --host
 step same-version osguard policy deploy /data/1.p7b --try 60s
 step try osguard policy deploy /data/2.p7b --try 600s --fallback /data/3.p7b
