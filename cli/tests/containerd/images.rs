@@ -38,11 +38,7 @@ impl Images {
     /// | `foreign` | `foreign` | by somebody whom the kernel does not know |
     /// | `pause` | none | by referrers |
     pub(crate) fn new() -> Result<Self> {
-        let images = Self {
-            registry: DockerRegistry::start()?,
-            signer: Signer::generate("node")?,
-            directory: tempfile::tempdir().expect("a directory"),
-        };
+        let images = Self::none()?;
         let foreign = Signer::generate("nobody knows")?;
         images.make()?;
         for name in ["app", "large", "pause", "port"] {
@@ -61,12 +57,44 @@ impl Images {
             .args(["copy", "--insecure-policy", "--dest-tls-verify=false"])
             .arg(format!("oci:{}:wrong", images.path("layout").display()))
             .arg(format!("docker://{}/wrong:v1", images.registry.host())))?;
-        images.osguard(&[
-            "copy",
-            &format!("{}/embedded:v1", images.registry.host()),
-            "oci-archive:archive.tar:imported",
-        ])?;
+        images.archive_of("embedded")?;
         Ok(images)
+    }
+
+    /// Makes and pushes images `load-1` and so on, signed in their manifests, each with layers of its own above busybox.
+    pub(crate) fn many(count: usize, layers: usize) -> Result<Self> {
+        let images = Self::none()?;
+        let mut layout = LayoutMaker::new(images.path("layout"))?;
+        let base = LayerSource::new(busybox_layer()?, Compression::Gzip)?;
+        for image in 1..=count {
+            let name = format!("load-{image}");
+            let own = (1..=layers).map(|layer| {
+                let text = format!("{layer} of {name}");
+                LayerSource::new(
+                    file_layer(&format!("layer-{layer}"), text.as_bytes()),
+                    Compression::Gzip,
+                )
+            });
+            let layers = [vec![base.clone()], own.collect::<Result<_>>()?].concat();
+            let config = json!({ "Cmd": ["/bin/sleep", "1000000"], "Env": ["PATH=/bin"] });
+            layout.image_with(("linux", "amd64"), &name, &layers, &config)?;
+            images.push(&name, Some(&images.signer), &["--embed"])?;
+        }
+        images.archive_of("load-1")?;
+        Ok(images)
+    }
+
+    fn none() -> Result<Self> {
+        Ok(Self {
+            registry: DockerRegistry::start()?,
+            signer: Signer::generate("node")?,
+            directory: tempfile::tempdir().expect("a directory"),
+        })
+    }
+
+    fn archive_of(&self, name: &str) -> Result<()> {
+        let image = format!("{}/{name}:v1", self.registry.host());
+        self.osguard(&["copy", &image, "oci-archive:archive.tar:imported"]).map(drop)
     }
 
     fn make(&self) -> Result<()> {
@@ -149,7 +177,7 @@ impl Images {
         Ok((root_hash, signature))
     }
 
-    /// Returns the image `embedded` as an archive for `ctr images import`.
+    /// Returns one of the images as an archive for `ctr images import`.
     pub(crate) fn archive(&self) -> Vec<u8> {
         std::fs::read(self.path("archive.tar")).expect("the archive")
     }

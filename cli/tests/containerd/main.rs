@@ -5,5 +5,6 @@
 
 mod chaos;
 mod images;
+mod load;
 mod node;
 mod scenes;
