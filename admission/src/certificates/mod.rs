@@ -1,6 +1,7 @@
 //! The certificate that the webhook shows: from files that somebody renews, or made here.
 
 mod files;
+mod rotation;
 mod self_made;
 
 use std::fmt;

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::files::read;
+use super::rotation::Rotation;
 use super::{CertificateError, Current};
 
 /// Makes certificates by the authority in a directory.
@@ -20,7 +21,11 @@ use super::{CertificateError, Current};
 /// | file | holds |
 /// |---|---|
 /// | `ca.pem` | the authority's certificate and its private key (PKCS#8), both PEM; made if it is not there |
-/// | `ca.crt` | the certificate alone, for `caBundle`; written if that is possible |
+/// | `next.pem` | the authority that comes after it, made a year before that one expires |
+/// | `ca.crt` | the certificates of all of them that are valid, for `caBundle`; written if that is possible |
+///
+/// The next authority takes over half a year after it was made: until then whoever believes the old one has to come to believe
+/// it, and for the other half year the old one stays in `ca.crt`.
 ///
 /// The directory may be a mounted secret that all replicas share: each makes its own certificate,
 /// which is believed by whoever believes the authority, and nothing but the authority has to be kept.
@@ -30,12 +35,14 @@ pub struct SelfMade {
     names: Vec<String>,
     /// What the authority was the last time.
     authority: Vec<u8>,
+    rotation: Rotation,
 }
 
 impl SelfMade {
     /// Names the directory, and the names and addresses by which the webhook is called.
     pub fn new(directory: PathBuf, names: Vec<String>) -> Self {
-        Self { directory, names, authority: Vec::new() }
+        let rotation = Rotation::new(&directory);
+        Self { directory, names, authority: Vec::new(), rotation }
     }
 
     /// Makes a certificate, and the authority before that if there is none.
@@ -44,6 +51,7 @@ impl SelfMade {
         if !path.exists() {
             create(&path, &self.directory, now)?;
         }
+        self.rotation.advance(now);
         let contents = read(&path)?;
         let current = self.issue(&path, &contents, now)?;
         self.authority = contents;
@@ -57,6 +65,7 @@ impl SelfMade {
         now: SystemTime,
         not_after: SystemTime,
     ) -> Result<Option<Current>, CertificateError> {
+        self.rotation.advance(now);
         let is_due = now + LIFETIME / 3 > not_after;
         match is_due || read(&self.directory.join(AUTHORITY))? != self.authority {
             true => self.make(now).map(Some),
@@ -109,7 +118,11 @@ impl SelfMade {
 
 /// Makes an authority. Of several who do so at the same time one succeeds, and the others use its
 /// authority.
-fn create(path: &Path, directory: &Path, now: SystemTime) -> Result<(), CertificateError> {
+pub(super) fn create(
+    path: &Path,
+    directory: &Path,
+    now: SystemTime,
+) -> Result<(), CertificateError> {
     let make = |source| CertificateError::Make { source };
     let write = |source| CertificateError::Write { path: path.to_owned(), source };
     let key = KeyPair::generate().map_err(make)?;
@@ -120,7 +133,8 @@ fn create(path: &Path, directory: &Path, now: SystemTime) -> Result<(), Certific
     let both = certificate.pem() + &key.serialize_pem();
     file.write_all(both.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(write)?;
     match file.persist_noclobber(path) {
-        Ok(_) => std::fs::write(directory.join(PUBLIC), certificate.pem()).map_err(write),
+        // `ca.crt` comes with the first look at whether there is another to be made.
+        Ok(_) => Ok(()),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(write(error.error)),
     }
@@ -142,13 +156,12 @@ fn name(common_name: &str) -> DistinguishedName {
     name
 }
 
-const AUTHORITY: &str = "ca.pem";
-const PUBLIC: &str = "ca.crt";
+pub(super) const AUTHORITY: &str = "ca.pem";
 
 /// How long a certificate is valid; it is made anew after two thirds.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+pub(super) const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// How far the clock of an API server may be behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -203,7 +216,7 @@ mod tests {
         assert_eq!(certificate.problem(later), None);
         assert!(certificate.problem(later + LIFETIME * 2).is_some());
         // Nothing outlives its authority.
-        assert!(certificate.refresh(now + AUTHORITY_LIFETIME - LIFETIME / 6).unwrap());
+        assert!(certificate.refresh(now + AUTHORITY_LIFETIME - LIFETIME / 2).unwrap());
         assert!(certificate.current().not_after <= now + AUTHORITY_LIFETIME);
     }
 
