@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) patience: Duration,
     /// Whether this process is about to end.
     pub(super) is_leaving: AtomicBool,
-    /// Bounds the requests that are in memory at the same time, in blocks of [`BLOCK_BYTES`].
+    /// Bounds the long requests that are in memory at the same time, in blocks of [`BLOCK_BYTES`].
     pub(super) blocks: Semaphore,
 }
 
@@ -182,6 +182,8 @@ fn check_headers(headers: &HeaderMap) -> Result<u32, Refusal> {
     }
     let length = match text(CONTENT_LENGTH).parse::<usize>() {
         Ok(length) if length > MAX_BODY_BYTES => return Err(Refusal::too_large()),
+        // The number of connections bounds these, and they do not wait for anybody who sends a long one slowly.
+        Ok(length) if length <= SMALL_BODY_BYTES => return Ok(0),
         Ok(length) => length,
         Err(_) => MAX_BODY_BYTES,
     };
@@ -206,7 +208,10 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 
 const BLOCK_BYTES: usize = 4 << 10;
 
-/// How many blocks of requests are in memory at the same time: 24 MiB.
+/// The longest request that needs no room of its own: nearly all are shorter.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+
+/// How many blocks of longer requests are in memory at the same time: 24 MiB.
 const MAX_BLOCKS: u32 = 6 << 10;
 
 /// How much of the time that a request has is left for the way, at least.

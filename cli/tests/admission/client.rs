@@ -78,6 +78,21 @@ impl Client {
         self.send(request.as_bytes())
     }
 
+    /// Announces a body of so many bytes, and sends nothing of it yet.
+    pub(crate) fn begin(&mut self, path: &str, length: usize) -> io::Result<()> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        self.go_on(request.as_bytes())
+    }
+
+    /// Sends a part of what was announced.
+    pub(crate) fn go_on(&mut self, part: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(part)?;
+        self.stream.get_mut().flush()
+    }
+
     /// Returns the certificate that the webhook has shown.
     pub(crate) fn certificate(&self) -> Vec<u8> {
         let connection = &self.stream.get_ref().conn;

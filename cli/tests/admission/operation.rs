@@ -162,6 +162,36 @@ fn slow_clients_and_many_of_them_are_in_nobodys_way() {
     assert_eq!(refusal(&webhook.validate(&create("shop", &pod(&image)))), None);
 }
 
+/// Each asks for all the room that there is for long requests, and sends next to nothing.
+#[test]
+fn who_sends_long_requests_slowly_does_not_keep_others_waiting() {
+    let registry = Registry::start().unwrap();
+    let scene = Scene::new(&registry.host());
+    let image = scene.image("team/app:v1");
+    scene.push(&image, Some("alice.key"));
+    let webhook = scene.webhook_with(&["--timeout", "3"]);
+    let mut slow: Vec<Client> = (0..50).map(|_| webhook.client()).collect();
+    for client in &mut slow {
+        client.begin("/validate?timeout=30s", 8 << 20).unwrap();
+        client.go_on(b"{").unwrap();
+    }
+    let mut object = pod(&image);
+    object["metadata"]["annotations"] = serde_json::json!({ "note": "x".repeat(40_000) });
+    let review = create("shop", &object).to_string();
+    for _ in 0..20 {
+        // One second is all that it may take; the slow ones have three.
+        let answer = webhook.post("/validate?timeout=1s", review.as_bytes());
+        assert_eq!(refusal(&answer.response()), None);
+    }
+    // A long one from somebody else has to wait, and gets an answer.
+    object["metadata"]["annotations"] = serde_json::json!({ "note": "x".repeat(1 << 20) });
+    let review = create("shop", &object).to_string();
+    until("there is room for a long one", || {
+        webhook.post("/validate?timeout=10s", review.as_bytes()).status == 200
+    });
+    assert!(webhook.peak_memory_bytes() < 200 << 20);
+}
+
 #[test]
 fn a_configuration_that_cannot_be_used_is_said_at_the_start() {
     let registry = Registry::start().unwrap();
