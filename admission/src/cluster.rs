@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Encoding as _};
 use libverity::digest::Digest;
+use osguard_policy::node_description::NodeDescription;
 use osguard_registry::credentials::{Credential, Credentials};
 use osguard_registry::environment::Environment;
 use osguard_registry::network::Network;
 use reqwest::StatusCode;
+use reqwest::header::ACCEPT;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
@@ -20,6 +22,7 @@ use serde_json::Value;
 
 use crate::cache::{Cache, Limits};
 use crate::configuration::ClusterTable;
+use crate::nodes::Node;
 use crate::small_file;
 use crate::workload::PullAccount;
 
@@ -114,6 +117,36 @@ impl Cluster {
         found
     }
 
+    /// Reads what all nodes say of themselves in an annotation. Nodes that say nothing are among them.
+    ///
+    /// # Errors
+    ///
+    /// Returns why not all can be read.
+    pub(crate) async fn nodes(&self, annotation: &str, limit: usize) -> Result<Vec<Node>, String> {
+        let mut nodes = Vec::new();
+        let mut path = format!("/api/v1/nodes?limit={NODES_A_PAGE}");
+        loop {
+            let text = self.read_as(&path, METADATA_ALONE, MAX_NODES_BYTES).await?;
+            let list: NodeList =
+                serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+            nodes.extend(list.items.into_iter().map(|item| item.metadata.node(annotation)));
+            if nodes.len() > limit {
+                return Err(format!("there are more than {limit} nodes"));
+            }
+            match list.metadata.more {
+                Some(more) if !more.is_empty() => {
+                    let is_token =
+                        |byte: u8| byte.is_ascii_alphanumeric() || b"-_=.~".contains(&byte);
+                    if !more.bytes().all(is_token) {
+                        return Err("the API server has sent an unknown kind of token".to_owned());
+                    }
+                    path = format!("/api/v1/nodes?limit={NODES_A_PAGE}&continue={more}");
+                }
+                _ => return Ok(nodes),
+            }
+        }
+    }
+
     async fn secrets_of(&self, namespace: &str, account: &str) -> Vec<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -176,19 +209,29 @@ impl Cluster {
     }
 
     async fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.read_as(path, "application/json", MAX_OBJECT_BYTES).await
+    }
+
+    async fn read_as(
+        &self,
+        path: &str,
+        media_type: &str,
+        limit_bytes: usize,
+    ) -> Result<Vec<u8>, String> {
         // It is renewed every hour.
         let token = small_file::read(&self.token_file, MAX_FILE_BYTES)
             .map_err(|error| format!("{}: {error}", self.token_file.display()))?;
         let token = String::from_utf8_lossy(&token);
         let request = self.client.get(format!("{}{path}", self.server)).bearer_auth(token.trim());
+        let request = request.header(ACCEPT, media_type);
         let mut response = request.send().await.map_err(|error| error.to_string())?;
         if response.status() != StatusCode::OK {
             return Err(format!("the API server answers {}", response.status()));
         }
         let mut text = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {
-            if text.len() + piece.len() > MAX_OBJECT_BYTES {
-                return Err(format!("it has more than {MAX_OBJECT_BYTES} bytes"));
+            if text.len() + piece.len() > limit_bytes {
+                return Err(format!("it has more than {limit_bytes} bytes"));
             }
             text.extend_from_slice(&piece);
         }
@@ -228,6 +271,57 @@ impl PullCredentials {
 impl std::fmt::Debug for PullCredentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("PullCredentials").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Is a list of nodes, without all that they are besides their labels and annotations.
+#[derive(Deserialize)]
+struct NodeList {
+    #[serde(default)]
+    metadata: ListMetadata,
+    items: Vec<NodeItem>,
+}
+
+#[derive(Default, Deserialize)]
+struct ListMetadata {
+    #[serde(rename = "continue")]
+    more: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NodeItem {
+    metadata: NodeMetadata,
+}
+
+#[derive(Deserialize)]
+struct NodeMetadata {
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl NodeMetadata {
+    fn node(mut self, annotation: &str) -> Node {
+        let description = match self.annotations.get(annotation) {
+            None => Err(format!("it has no annotation {annotation}")),
+            Some(text) => match NodeDescription::parse(text.as_bytes()) {
+                Ok(description) if description.name != self.name => {
+                    Err(format!("its annotation {annotation} is that of another node"))
+                }
+                Ok(description) => Ok(description),
+                Err(error) => Err(format!("its annotation {annotation} cannot be used: {error}")),
+            },
+        };
+        let mut label = |name| self.labels.remove(name);
+        Node {
+            os: label("kubernetes.io/os"),
+            architecture: label("kubernetes.io/arch"),
+            host: label("kubernetes.io/hostname").unwrap_or_else(|| self.name.clone()),
+            name: self.name,
+            description,
+        }
     }
 }
 
@@ -289,6 +383,15 @@ const MAX_OBJECT_BYTES: usize = 2 << 20;
 
 /// The longest token or bundle of authorities that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What a list is asked as: of each object its metadata alone.
+const METADATA_ALONE: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// How many nodes are asked for at once, and how much they may take; labels and annotations of one have 256 KiB at most, and 5
+/// KiB usually.
+const NODES_A_PAGE: usize = 100;
+const MAX_NODES_BYTES: usize = 32 << 20;
 
 const LIMITS: Limits = Limits { entries: 1000, bytes: 8 << 20 };
 const ENTRY_BYTES: usize = 500;

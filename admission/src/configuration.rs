@@ -35,6 +35,8 @@ pub struct Configuration {
     pub cache: CacheTable,
     /// Whether pull secrets of pods and service accounts are read, and from where.
     pub cluster: Option<ClusterTable>,
+    /// Where nodes say whose signatures they take, if that is to be asked.
+    pub nodes: Option<NodesTable>,
     /// Configuration files of docker or podman with credentials, in place of the user's own.
     #[serde(default)]
     pub auth_files: Vec<PathBuf>,
@@ -143,6 +145,18 @@ pub struct ClusterTable {
     pub ca_file: Option<PathBuf>,
     /// The token that it is shown.
     pub token_file: Option<PathBuf>,
+    /// Whether pull secrets are read; they are if nothing else is said.
+    pub pull_secrets: Option<bool>,
+}
+
+/// Says where nodes say what they take: one of both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodesTable {
+    /// A directory of files that are called `NODE.json`; the path starts in the directory of the file.
+    pub directory: Option<PathBuf>,
+    /// An annotation of the cluster's nodes; it takes `[cluster]`.
+    pub annotation: Option<String>,
 }
 
 /// Says how much is remembered, and for how long.

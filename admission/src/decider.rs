@@ -13,9 +13,11 @@ use crate::configuration::CacheTable;
 use crate::image_name;
 use crate::lookup::{ImageSource, Judged, Lookup, trust_in};
 use crate::metrics::Metrics;
+use crate::nodes::NodeSet;
 use crate::policy::{Demands, Registries};
 use crate::single_flight::{FlightError, SingleFlight};
 use crate::verdict::{Effect, ImageVerdict, Reason};
+use crate::verdict_store::VerdictStore;
 use crate::workload::Placement;
 
 /// Decides about images, and remembers.
@@ -28,6 +30,7 @@ pub struct Decider {
     judging: SingleFlight<VerdictKey, Arc<ImageVerdict>>,
     resolving: SingleFlight<TagKey, Result<Digest, Arc<ImageVerdict>>>,
     times: CacheTable,
+    store: Option<Arc<VerdictStore>>,
 }
 
 /// Asks whether an image may start.
@@ -41,6 +44,8 @@ pub struct Question {
     pub registries: Arc<Registries>,
     /// On which nodes it may run.
     pub placement: Placement,
+    /// What these say of themselves, if that is asked, or why nothing is known of them.
+    pub nodes: Option<Result<NodeSet, Arc<str>>>,
     /// What the pod has for registries.
     pub pull: Option<Arc<PullCredentials>>,
 }
@@ -53,6 +58,7 @@ struct VerdictKey {
     repository: String,
     digest: Digest,
     placement: Placement,
+    nodes: Option<Digest>,
     pull: Option<Digest>,
 }
 
@@ -86,7 +92,14 @@ impl Decider {
             judging: SingleFlight::new(MAX_FLIGHTS),
             resolving: SingleFlight::new(MAX_FLIGHTS),
             times,
+            store: None,
         }
+    }
+
+    /// Keeps verdicts on images that pass in a store as well, where the next process finds them.
+    #[must_use]
+    pub fn with_store(self, store: Option<VerdictStore>) -> Self {
+        Self { store: store.map(Arc::new), ..self }
     }
 
     /// Returns the verdict on an image if it can be told without asking a registry.
@@ -153,7 +166,9 @@ impl Decider {
             }
             _ => self.tags.find(&question.tag_key(&image), now),
         };
+        let are_nodes_known = !matches!(question.nodes, Some(Err(_)));
         if let Some(digest) = digest
+            && are_nodes_known
             && let Some(verdict) = self.verdicts.find(&question.key(&image, digest), now)
         {
             self.metrics.cache(true);
@@ -166,6 +181,9 @@ impl Decider {
                 return Known::Verdict(Arc::new(ImageVerdict::new(digest, Reason::Skipped, [])));
             }
             Ok(_) => {}
+        }
+        if let Some(Err(reason)) = &question.nodes {
+            return refuse(Reason::Node, reason.to_string());
         }
         match digest {
             Some(digest) => Known::Digest(image, digest),
@@ -222,19 +240,32 @@ impl Decider {
         let question = question.clone();
         let times = self.times;
         let kept = key.clone();
+        let store = self.store.clone();
         let work = move || async move {
-            let Question { registries, demands, placement, pull, .. } = question;
+            if let Some(store) = &store
+                && let Some(left) = stored(store, kept.id()).await
+            {
+                let verdict = Arc::new(ImageVerdict::new(Some(digest), Reason::Signed, []));
+                let until = Instant::now() + left.min(times.good());
+                verdicts.keep(kept.clone(), Arc::clone(&verdict), kept.bytes(), until);
+                return verdict;
+            }
+            let Question { registries, demands, placement, nodes, pull, .. } = question;
+            let nodes = nodes.and_then(Result::ok);
             let source = ImageSource { registries, pull, image };
-            let judged = lookup.judge(&source, digest, &demands, &placement).await;
+            let judged = lookup.judge(&source, digest, &demands, &placement, nodes).await;
             let (verdict, good_until) = match judged {
                 Ok(Judged { verdict, good_until }) => (verdict, good_until),
                 Err(verdict) => (verdict, None),
             };
             let verdict = Arc::new(verdict);
             if let Some(time) = time_of(&verdict, good_until, &times) {
-                let bytes = kept.repository.len()
-                    + verdict.details.iter().map(String::len).sum::<usize>()
-                    + ENTRY_BYTES;
+                let bytes = kept.bytes() + verdict.details.iter().map(String::len).sum::<usize>();
+                if let Some(store) = store
+                    && verdict.reason == Reason::Signed
+                {
+                    store_in_background(store, kept.id(), time);
+                }
                 verdicts.keep(kept, Arc::clone(&verdict), bytes, Instant::now() + time);
             }
             verdict
@@ -251,7 +282,8 @@ impl Question {
             registries: self.registries.id,
             repository: format!("{}/{}", image.registry, image.repository),
             digest,
-            placement: self.placement.clone(),
+            placement: self.placement.platform(),
+            nodes: self.nodes.as_ref().and_then(|nodes| Some(nodes.as_ref().ok()?.id)),
             pull: self.pull.as_ref().map(|pull| pull.id),
         }
     }
@@ -263,6 +295,34 @@ impl Question {
             pull: self.pull.as_ref().map(|pull| pull.id),
         }
     }
+}
+
+impl VerdictKey {
+    /// Tells it from others in a store.
+    fn id(&self) -> Digest {
+        Digest::of(format!("{self:?}").as_bytes())
+    }
+
+    /// Returns what it takes in memory, with a verdict that has no details.
+    fn bytes(&self) -> usize {
+        self.repository.len() + ENTRY_BYTES
+    }
+}
+
+/// Looks for a verdict in the store; returns for how long it counts.
+async fn stored(store: &Arc<VerdictStore>, key: Digest) -> Option<Duration> {
+    let store = Arc::clone(store);
+    let found = tokio::task::spawn_blocking(move || store.find(&key, SystemTime::now()));
+    found.await.ok().flatten()
+}
+
+/// Nobody waits for the disk; a verdict that cannot be kept is found out again.
+fn store_in_background(store: Arc<VerdictStore>, key: Digest, time: Duration) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.keep(&key, SystemTime::now() + time) {
+            tracing::warn!(%error, "cannot keep a verdict on the disk");
+        }
+    });
 }
 
 /// Returns how long a verdict is kept; what nobody knew is not kept at all.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::cluster::PullCredentials;
 use crate::configuration::{Unavailable, UnknownKinds};
 use crate::decider::{Decider, Question};
+use crate::nodes::{NodeSet, NodeSource, ObservedNodes};
 use crate::policy::{Policy, Rule};
 use crate::verdict::{Effect, ImageVerdict, Reason};
 use crate::workload::{ImageUse, ObjectName, Placement, PullAccount, Workload};
@@ -51,8 +52,13 @@ pub async fn decide(
     let mut verdicts: HashMap<Asked<'_>, Option<Arc<ImageVerdict>>> = HashMap::new();
     let mut waiting = JoinSet::new();
     let mut asked = Vec::new();
+    let observed = match &policy.nodes {
+        Some(source) => Some(observe(source, deadline).await),
+        None => None,
+    };
     for workload in workloads {
         let pull = pull_credentials(policy, namespace, workload, deadline).await;
+        let nodes = observed.as_ref().map(|observed| chosen(observed, &workload.placement));
         for image in &workload.images {
             let key = (image.image.as_str(), &workload.placement, &workload.pull);
             if verdicts.contains_key(&key) {
@@ -63,6 +69,7 @@ pub async fn decide(
                 demands: Arc::clone(&rule.demands),
                 registries: Arc::clone(&policy.registries),
                 placement: workload.placement.clone(),
+                nodes: nodes.clone(),
                 pull: pull.clone(),
             };
             let known = decider.known(&question);
@@ -118,6 +125,20 @@ pub(crate) async fn pull_credentials(
     let (cluster, namespace) = (policy.cluster.as_ref()?, namespace?);
     let credentials = cluster.credentials(namespace, &workload.pull);
     tokio::time::timeout_at(deadline.into(), credentials).await.ok()?
+}
+
+async fn observe(source: &NodeSource, deadline: Instant) -> ObservedNodes {
+    let observed = tokio::time::timeout_at(deadline.into(), source.nodes()).await;
+    observed.unwrap_or_else(|_| Err("what the nodes say of themselves did not come in time".into()))
+}
+
+/// Returns the nodes on which pods may run, or why nothing is known of them.
+fn chosen(observed: &ObservedNodes, placement: &Placement) -> Result<NodeSet, Arc<str>> {
+    let nodes = observed.as_ref().map_err(Arc::clone)?;
+    nodes.chosen(placement).ok_or_else(|| match &placement.node {
+        Some(name) => format!("nothing is known of the node {}", name.escape_debug()).into(),
+        None => "nothing is known of any node that it may run on".into(),
+    })
 }
 
 fn consequence(rule: &Rule, reason: Reason) -> Consequence {

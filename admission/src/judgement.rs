@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use libverity::certificate::Certificate;
 use libverity::digest::Digest;
 use libverity::layer::Profile;
 use libverity::pkcs7::Accepted;
@@ -15,6 +16,8 @@ use osguard_registry::place::Place;
 use osguard_registry::verification::{
     Content, Examined, ExaminedLayer, ExaminedSignature, RootHashes, examine,
 };
+
+use crate::nodes::Facts;
 
 /// Is an image with the verdict on each of its layers.
 #[derive(Debug)]
@@ -116,6 +119,30 @@ impl JudgedImage {
                 })
         };
         layers.filter(is_by_other).map(|(layer, _)| layer.descriptor.digest).collect()
+    }
+
+    /// Returns the first layer that a node would not take, and why: it has another root hash for the layer, or its kernel
+    /// does not know a certificate behind the signature.
+    pub fn refused_by(&self, node: &Facts) -> Option<(Digest, &'static str)> {
+        let layers = self.examined.layers.iter().zip(&self.verdicts);
+        let mut signed = layers.filter(|(_, verdict)| verdict.standing == Standing::Signed);
+        signed.find_map(|(layer, verdict)| {
+            let signatures = layer.signatures.iter().zip(&verdict.signatures);
+            let mut computed = signatures
+                .filter(|(_, verdict)| verdict.standing == Standing::Signed)
+                .filter(|(found, _)| fits(found, &node.profiles))
+                .peekable();
+            let reason = match computed.peek() {
+                None => "it converts layers by another profile",
+                Some(_) => "its kernel has none of the certificates behind the signature",
+            };
+            let is_known = |verdict: &SignatureVerdict| {
+                let chain = verdict.signer.iter().flat_map(Accepted::chain);
+                chain.map(Certificate::kernel_identifier).any(|id| node.certificates.contains(&id))
+            };
+            let is_taken = computed.any(|(_, verdict)| is_known(verdict));
+            (!is_taken).then_some((layer.descriptor.digest, reason))
+        })
     }
 
     /// Returns until when the verdict can be relied on: the next time at which a certificate behind

@@ -19,8 +19,9 @@ use osguard_registry::tls::Tls;
 use crate::cluster::Cluster;
 use crate::configuration::{
     CacheTable, Configuration, ConfigurationError, DemandsTable, Mode, NamespacePattern,
-    Unavailable, UnknownKinds,
+    NodesTable, Unavailable, UnknownKinds,
 };
+use crate::nodes::NodeSource;
 use crate::small_file;
 
 /// Is a configuration with everything that it names.
@@ -36,6 +37,8 @@ pub struct Policy {
     pub registries: Arc<Registries>,
     /// Where pull secrets are read, if they are.
     pub cluster: Option<Arc<Cluster>>,
+    /// Where nodes say what they take, if that is asked.
+    pub nodes: Option<NodeSource>,
     exempt: Vec<NamespacePattern>,
     default: Rule,
     rules: Vec<(Vec<NamespacePattern>, Rule)>,
@@ -101,6 +104,7 @@ impl Policy {
             cache: CacheTable::default(),
             registries: Arc::new(registries),
             cluster: None,
+            nodes: None,
             exempt: Vec::new(),
             default,
             rules: Vec::new(),
@@ -164,6 +168,28 @@ impl Policy {
             let _ = write!(all, "{authority}");
             cluster = Some(Arc::new(opened));
         }
+        let nodes = match &configuration.nodes {
+            None => None,
+            Some(NodesTable { directory: Some(nodes), annotation: None }) => {
+                Some(NodeSource::directory(&directory.join(nodes)))
+            }
+            Some(NodesTable { directory: None, annotation: Some(annotation) }) => {
+                let cluster = cluster.clone().ok_or_else(|| {
+                    malformed("`nodes.annotation` takes a table [cluster]".to_owned())
+                })?;
+                Some(NodeSource::cluster(cluster, annotation.clone()))
+            }
+            Some(_) => {
+                return Err(malformed(
+                    "[nodes] takes one of `directory` and `annotation`".to_owned(),
+                ));
+            }
+        };
+        if let Some(nodes) = &nodes {
+            let _ = write!(all, "{}", nodes.id());
+        }
+        let asks_for_secrets =
+            configuration.cluster.as_ref().is_some_and(|table| table.pull_secrets != Some(false));
         for (_, rule) in &rules {
             let _ = write!(all, "{}", rule.demands.id);
         }
@@ -173,7 +199,8 @@ impl Policy {
             unknown_kinds: configuration.unknown_kinds,
             cache: configuration.cache,
             registries: Arc::new(registries),
-            cluster,
+            cluster: cluster.filter(|_| asks_for_secrets),
+            nodes,
             exempt: configuration.exempt.clone(),
             default,
             rules,

@@ -56,6 +56,8 @@ pub enum Reason {
     Internal,
     /// The trust configuration trusts nobody for the repository.
     NoScope,
+    /// A node that the pod may run on would not take it, or nothing is known of such a node.
+    Node,
     /// There is no such image, or none for the platforms of the nodes.
     NotFound,
     /// The name has no digest, and one is required.
@@ -95,13 +97,14 @@ pub enum Effect {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadName,
         Self::ContentDiffers,
         Self::Credentials,
         Self::Deadline,
         Self::Internal,
         Self::NoScope,
+        Self::Node,
         Self::NotFound,
         Self::NotPinned,
         Self::NotSigned,
@@ -131,6 +134,7 @@ impl Reason {
             | Self::Credentials
             | Self::Internal
             | Self::NoScope
+            | Self::Node
             | Self::NotFound
             | Self::NotPinned
             | Self::NotSigned
@@ -150,6 +154,7 @@ impl Reason {
             Self::Deadline => "deadline",
             Self::Internal => "internal",
             Self::NoScope => "no-scope",
+            Self::Node => "node",
             Self::NotFound => "not-found",
             Self::NotPinned => "not-pinned",
             Self::NotSigned => "not-signed",
@@ -174,6 +179,7 @@ impl Reason {
             Self::Deadline => "the answer did not come in time",
             Self::Internal => "osguard failed",
             Self::NoScope => "nobody is trusted for this repository",
+            Self::Node => "a node of this cluster would not take it",
             Self::NotFound => "there is no such image",
             Self::NotPinned => "the image has no digest, and the policy requires one",
             Self::NotSigned => "not signed",

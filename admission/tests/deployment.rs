@@ -18,7 +18,9 @@ fn everything_is_listed_and_is_an_object_of_its_namespace() {
     let kustomization = one("kustomization.yaml");
     let mut listed: BTreeSet<String> = texts(&kustomization["resources"]).into_iter().collect();
     // A right that only some need is not given to all.
-    assert!(listed.insert(PULL_SECRETS.to_owned()));
+    for optional in [NODES, PULL_SECRETS] {
+        assert!(listed.insert(optional.to_owned()));
+    }
     let there: BTreeSet<String> = fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -115,15 +117,20 @@ fn requests_find_their_way_to_the_webhook() {
 
 #[test]
 fn rights_are_the_least() {
-    let role_and_binding = documents(PULL_SECRETS);
-    let [role, binding] = &role_and_binding[..] else { panic!() };
-    assert_eq!(role["rules"].as_array().unwrap().len(), 1);
-    assert_eq!(texts(&role["rules"][0]["verbs"]), ["get"]);
-    assert_eq!(texts(&role["rules"][0]["resources"]), ["secrets", "serviceaccounts"]);
-    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
     let account = one("service-account.yaml");
-    assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
-    assert_eq!(binding["subjects"][0]["namespace"], account["metadata"]["namespace"]);
+    for (file, verb, resources) in [
+        (PULL_SECRETS, "get", &["secrets", "serviceaccounts"][..]),
+        (NODES, "list", &["nodes"][..]),
+    ] {
+        let role_and_binding = documents(file);
+        let [role, binding] = &role_and_binding[..] else { panic!() };
+        assert_eq!(role["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(texts(&role["rules"][0]["verbs"]), [verb]);
+        assert_eq!(texts(&role["rules"][0]["resources"]), resources);
+        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+        assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
+        assert_eq!(binding["subjects"][0]["namespace"], account["metadata"]["namespace"]);
+    }
     assert_eq!(account["automountServiceAccountToken"], false);
     let deployment = one("deployment.yaml");
     let spec = &deployment["spec"]["template"]["spec"];
@@ -256,4 +263,5 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|value| text(value).to_owned()).collect()
 }
 
+const NODES: &str = "nodes.yaml";
 const PULL_SECRETS: &str = "pull-secrets.yaml";

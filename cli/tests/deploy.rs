@@ -16,7 +16,13 @@ fn systemd_understands_the_units() {
     let Some(mut verify) = or_skip(command("systemd-analyze")) else { return };
     let directory = tempfile::tempdir().unwrap();
     let mut units = Vec::new();
-    for name in ["osguard-node.service", "osguard-policy.service"] {
+    let names = [
+        "osguard-node.service",
+        "osguard-policy.service",
+        "osguard-describe.service",
+        "osguard-describe.timer",
+    ];
+    for name in names {
         let text = fs::read_to_string(deploy().join("systemd").join(name)).unwrap();
         // It is an error that a program is not there.
         let text = text.replace("/usr/bin/osguard", env!("CARGO_BIN_EXE_osguard"));
@@ -78,6 +84,7 @@ fn install() -> Result<()> {
         "usr/bin/osguard",
         "usr/lib/systemd/system/osguard-node.service",
         "usr/lib/systemd/system/osguard-policy.service",
+        "usr/lib/systemd/system/osguard-describe.timer",
         "usr/lib/systemd/system/containerd.service.d/10-osguard.conf",
         "usr/lib/systemd/system/kubelet.service.d/10-osguard.conf",
         "usr/share/osguard/containerd/1.7.toml",

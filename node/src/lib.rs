@@ -29,6 +29,7 @@ pub mod boot_policy;
 pub mod canary;
 pub mod containerd;
 pub mod deploy;
+pub mod description;
 pub mod device_number;
 pub mod dm;
 pub mod doctor;

@@ -9,7 +9,8 @@
 //! ([`simulation`]). It signs them ([`sign`]), reads what others have signed ([`blob`]) and packed ([`initramfs`]),
 //! knows what the kernel means when it refuses one ([`errno`]), and reads what it records ([`audit`]).
 //!
-//! Besides, what a policy cannot say: which signers are trusted for which images ([`trust`]).
+//! Besides, what a policy cannot say: which signers are trusted for which images ([`trust`]), and which of them a node takes
+//! ([`node_description`]).
 
 pub mod audit;
 pub mod blob;
@@ -25,6 +26,7 @@ pub mod kernel_config;
 pub mod kernel_version;
 pub mod lint;
 pub mod name;
+pub mod node_description;
 pub mod node_policy;
 pub mod revision;
 pub mod sign;

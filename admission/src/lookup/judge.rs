@@ -17,6 +17,7 @@ use osguard_registry::root_hash_cache::RootHashCache;
 use osguard_registry::verification::RootHashes;
 
 use crate::judgement::{JudgedImage, passes};
+use crate::nodes::NodeSet;
 use crate::policy::Demands;
 use crate::verdict::{ImageVerdict, MAX_DETAILS, Reason};
 use crate::workload::Placement;
@@ -37,6 +38,7 @@ pub(super) fn judge(
     digest: Digest,
     demands: &Demands,
     placement: &Placement,
+    nodes: Option<&NodeSet>,
     cache: Option<&RootHashCache>,
 ) -> Result<Judged, ConversionError> {
     let now = SystemTime::now();
@@ -74,6 +76,12 @@ pub(super) fn judge(
             let objections = judged.objections(room).into_iter();
             details.extend(objections.map(|text| format!("{}: {text}", image.platform)));
         }
+        if let (Some(nodes), Reason::Signed) = (nodes, reason)
+            && let Some(objection) = objection_of_a_node(nodes, image, digest, &judged)
+        {
+            reason = Reason::Node;
+            details.push(objection);
+        }
         if demands.profiles.is_empty() {
             continue;
         }
@@ -89,6 +97,27 @@ pub(super) fn judge(
         }
     }
     Ok(Judged { verdict: verdict(reason, details), good_until })
+}
+
+/// Says which node would not take an image, and why.
+fn objection_of_a_node(
+    nodes: &NodeSet,
+    image: &Image,
+    named: Digest,
+    judged: &JudgedImage,
+) -> Option<String> {
+    let platform = &image.platform;
+    let is_in_index = image.manifest.digest() != named;
+    let mut runs = nodes.for_image(is_in_index.then_some((&platform.os, &platform.architecture)));
+    runs.find_map(|node| {
+        let name = &node.example;
+        match node.facts() {
+            Err(reason) => Some(format!("node {name}: {reason}")),
+            Ok(facts) => judged.refused_by(facts).map(|(layer, reason)| {
+                format!("{platform}: node {name} refuses layer {}: {reason}", &layer.hex()[..12])
+            }),
+        }
+    })
 }
 
 /// Returns who judges the images of a repository, or that nobody is trusted for it.
@@ -185,6 +214,7 @@ mod tests {
             let placement = Placement {
                 os: os.map(str::to_owned),
                 architecture: architecture.map(str::to_owned),
+                ..Placement::default()
             };
             platforms(&nodes, &placement).iter().map(ToString::to_string).collect::<Vec<_>>()
         };

@@ -19,6 +19,7 @@ use self::repositories::Repositories;
 use crate::causes::with_causes;
 use crate::cluster::PullCredentials;
 use crate::metrics::{Call, Metrics};
+use crate::nodes::NodeSet;
 use crate::policy::{Demands, Registries};
 use crate::verdict::{ImageVerdict, Reason};
 use crate::workload::Placement;
@@ -74,7 +75,7 @@ impl Lookup {
         .map_err(|(reason, detail)| ImageVerdict::new(None, reason, [detail]))
     }
 
-    /// Judges the image with this digest.
+    /// Judges the image with this digest, for these nodes if they are known.
     ///
     /// # Errors
     ///
@@ -85,12 +86,14 @@ impl Lookup {
         digest: Digest,
         demands: &Arc<Demands>,
         placement: &Placement,
+        nodes: Option<NodeSet>,
     ) -> Result<Judged, ImageVerdict> {
         let (demands, placement) = (Arc::clone(demands), placement.clone());
         self.call(source, move |lookup, source, located| {
             let place = lookup.repositories.open(source, located)?;
             let cache = lookup.root_hash_cache.as_ref();
-            judge::judge(&*place, &source.image, digest, &demands, &placement, cache)
+            let nodes = nodes.as_ref();
+            judge::judge(&*place, &source.image, digest, &demands, &placement, nodes, cache)
         })
         .await
         .map_err(|(reason, detail)| ImageVerdict::new(Some(digest), reason, [detail]))

@@ -77,6 +77,7 @@ impl Reviewer {
                     demands: Arc::clone(&rule.demands),
                     registries: Arc::clone(&policy.registries),
                     placement: workload.placement.clone(),
+                    nodes: None,
                     pull: pull.clone(),
                 };
                 let resolved = self.decider.resolve(&question, &reference);

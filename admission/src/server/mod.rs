@@ -29,6 +29,7 @@ use crate::lookup::MAX_THREADS;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::review::Reviewer;
+use crate::verdict_store::VerdictStore;
 
 /// Says how the webhook is to work.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where root hashes are kept that had to be computed.
     pub root_hash_cache: Option<RootHashCache>,
+    /// Where verdicts are kept on images that pass, besides the memory.
+    pub verdict_store: Option<PathBuf>,
 }
 
 /// Is a webhook whose address is taken.
@@ -79,7 +82,12 @@ impl Server {
             TcpListener::bind(listen).map_err(|source| ServerError::Listen { listen, source })?;
         let metrics = Arc::new(Metrics::default());
         reload::show_expiry(&certificate, &metrics);
-        let decider = Decider::new(policy.cache, Arc::clone(&metrics), settings.root_hash_cache);
+        let store = settings.verdict_store.map(|directory| {
+            VerdictStore::open(&directory, policy.cache.entries)
+                .map_err(|source| ServerError::Store { directory, source })
+        });
+        let decider = Decider::new(policy.cache, Arc::clone(&metrics), settings.root_hash_cache)
+            .with_store(store.transpose()?);
         let shared = Shared {
             reviewer: Reviewer::new(policy, decider, Arc::clone(&metrics)),
             certificate,
@@ -188,6 +196,14 @@ pub enum ServerError {
     Listen {
         /// The address.
         listen: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Verdicts cannot be kept.
+    #[error("cannot keep verdicts in {}: {source}", directory.display())]
+    Store {
+        /// The directory.
+        directory: PathBuf,
         /// What the system said.
         source: io::Error,
     },

@@ -54,18 +54,26 @@ fn refresh_certificate(shared: &Shared) -> Option<String> {
 
 fn refresh_policy(shared: &Shared, configuration: &std::path::Path) -> Option<String> {
     match Policy::read(configuration) {
-        Ok(policy) if policy.generation == shared.reviewer.policy().generation => None,
+        Ok(policy) if policy.generation == shared.reviewer.policy().generation => {
+            nodes_problem(shared)
+        }
         Ok(policy) => {
             tracing::info!(policy = %policy.generation, "took another policy");
             shared.metrics.reloaded("policy", true);
             shared.reviewer.set_policy(policy);
-            None
+            nodes_problem(shared)
         }
         Err(error) => {
             shared.metrics.reloaded("policy", false);
             Some(with_causes(&error))
         }
     }
+}
+
+/// What cannot be read of nodes is no reason to keep what was in force: no image starts then.
+fn nodes_problem(shared: &Shared) -> Option<String> {
+    let policy = shared.reviewer.policy();
+    policy.nodes.as_ref().and_then(|nodes| nodes.problem()).map(str::to_owned)
 }
 
 /// How often files are looked at; kubelet takes up to a minute to renew a mounted one.

@@ -70,13 +70,25 @@ pub struct ImageUse {
     pub line: Option<u64>,
 }
 
-/// Says on which nodes pods may run.
+/// Says on which nodes pods may run, as far as labels that every node has tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Placement {
     /// The operating system, by Go's name.
     pub os: Option<String>,
     /// The architecture, by Go's name.
     pub architecture: Option<String>,
+    /// The value of the label `kubernetes.io/hostname`.
+    pub host: Option<String>,
+    /// The name of the one node.
+    pub node: Option<String>,
+}
+
+impl Placement {
+    /// Returns it without what names single nodes.
+    #[must_use]
+    pub fn platform(&self) -> Self {
+        Self { host: None, node: None, ..self.clone() }
+    }
 }
 
 /// Says as whom the images of pods are pulled.

@@ -177,7 +177,7 @@ impl Visitor<'_> for MemberVisitor {
 
 /// The members on the ways to names of images, to what an object is called, and to where a pod may
 /// run.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 23] = [
     "apiVersion",
     "containers",
     "ephemeralContainers",
@@ -189,10 +189,12 @@ const MEMBERS: [&str; 21] = [
     "jobTemplate",
     "kind",
     "kubernetes.io/arch",
+    "kubernetes.io/hostname",
     "kubernetes.io/os",
     "metadata",
     "name",
     "namespace",
+    "nodeName",
     "nodeSelector",
     "reference",
     "serviceAccountName",

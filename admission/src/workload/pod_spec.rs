@@ -66,7 +66,12 @@ impl<'a, L: Located> PodSpec<'a, L> {
 
     fn placement(&self) -> Placement {
         let selected = |name| text(member(self.spec, "nodeSelector")?, name);
-        Placement { os: selected("kubernetes.io/os"), architecture: selected("kubernetes.io/arch") }
+        Placement {
+            os: selected("kubernetes.io/os"),
+            architecture: selected("kubernetes.io/arch"),
+            host: selected("kubernetes.io/hostname"),
+            node: text(self.spec, "nodeName"),
+        }
     }
 }
 

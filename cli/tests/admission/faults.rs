@@ -1,5 +1,6 @@
 //! Registries that are away, slow, or busy, and such that want to know who asks.
 
+use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use base64ct::{Base64, Encoding as _};
 use osguard_testkit::docker_registry::DockerRegistry;
 use osguard_testkit::or_skip;
 use osguard_testkit::registry::{Answer, Fault, Gate, Registry};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::{Scene, create, pod, refusal};
 use crate::webhook::until;
@@ -31,6 +32,50 @@ fn a_registry_that_is_away_is_never_an_image_without_signature() {
         assert!(!message.contains("not signed"), "{message}");
     }
     assert_eq!(webhook.metric("osguard_admission_images_total{reason=\"not-signed\"}"), 0);
+}
+
+#[test]
+fn what_was_judged_outlives_the_process_and_no_policy() {
+    let registry = Registry::start().unwrap();
+    let scene = Scene::new(&registry.host());
+    let digest = scene.push(&scene.image("team/app:v1"), Some("alice.key"));
+    let pinned = scene.image(&format!("team/app@{digest}"));
+    let unsigned =
+        scene.image(&format!("team/app@{}", scene.push(&scene.image("team/app:v2"), None)));
+    let start = || scene.webhook_with(&["--verdict-cache", "verdicts"]);
+    let records = || -> Vec<_> {
+        let entries = fs::read_dir(scene.directory.path().join("verdicts")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
+    };
+    let webhook = start();
+    assert_eq!(refusal(&webhook.validate(&create("shop", &pod(&pinned)))), None);
+    assert!(refusal(&webhook.validate(&create("shop", &pod(&unsigned)))).is_some());
+    until("it is kept", || records().len() == 1);
+    drop((webhook, registry));
+
+    // It is killed and comes back while the registry is away.
+    let webhook = start();
+    assert_eq!(refusal(&webhook.validate(&create("shop", &pod(&pinned)))), None);
+    let message = refusal(&webhook.validate(&create("shop", &pod(&unsigned)))).unwrap();
+    assert!(message.contains("the registry failed"), "{message}");
+    drop(webhook);
+
+    // Another policy has other verdicts, and what is damaged is none.
+    scene
+        .trust("[[revoked]]\nkey = \"49b5d94dd761adbdc539207d98c9f8c3772cea1d\"\nreason = \"x\"\n");
+    let message = refusal(&start().validate(&create("shop", &pod(&pinned)))).unwrap();
+    assert!(message.contains("the registry failed"), "{message}");
+    scene.trust("");
+    assert_eq!(refusal(&start().validate(&create("shop", &pod(&pinned)))), None);
+    let text = fs::read_to_string(&records()[0]).unwrap();
+    fs::write(&records()[0], text.replace("\"until\":1", "\"until\":2")).unwrap();
+    let webhook = start();
+    let message = refusal(&webhook.validate(&create("shop", &pod(&pinned)))).unwrap();
+    assert!(message.contains("the registry failed"), "{message}");
+    let is_said =
+        |line: &Value| line["message"].as_str().is_some_and(|said| said.contains("damaged"));
+    until("it is said", || webhook.lines().iter().any(is_said));
 }
 
 #[test]
@@ -152,17 +197,17 @@ fn docker_registry_is_asked_with_the_credentials_of_a_file() {
     let login = format!("{}:{}", DockerRegistry::USER, DockerRegistry::PASSWORD);
     let login = Base64::encode_string(login.as_bytes());
     let file = json!({ "auths": { closed.host(): { "auth": login } } });
-    std::fs::create_dir(scene.directory.path().join(".docker")).unwrap();
+    fs::create_dir(scene.directory.path().join(".docker")).unwrap();
     scene.write(".docker/config.json", &file.to_string());
     scene.push(&image, Some("alice.key"));
-    std::fs::rename(
+    fs::rename(
         scene.directory.path().join(".docker/config.json"),
         scene.directory.path().join("auth.json"),
     )
     .unwrap();
     let message = refusal(&scene.webhook().validate(&create("shop", &pod(&image)))).unwrap();
     assert!(message.contains("the registry does not let osguard in"), "{message}");
-    let with_file = std::fs::read_to_string(scene.directory.path().join("admission.toml")).unwrap();
+    let with_file = fs::read_to_string(scene.directory.path().join("admission.toml")).unwrap();
     scene.write("admission.toml", &format!("auth-files = [\"auth.json\"]\n{with_file}"));
     assert_eq!(refusal(&scene.webhook().validate(&create("shop", &pod(&image)))), None);
 }

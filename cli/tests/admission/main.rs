@@ -5,6 +5,7 @@
 mod client;
 mod faults;
 mod hostile;
+mod nodes;
 mod operation;
 mod restart;
 mod reviews;

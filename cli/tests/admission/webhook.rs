@@ -101,6 +101,11 @@ impl Webhook {
         lines.iter().filter(|line| line["uid"] == uid).cloned().collect()
     }
 
+    /// Returns all lines of the log so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();

@@ -128,6 +128,44 @@ fn the_configuration_of_the_webhook_says_what_is_enforced() {
 }
 
 #[test]
+fn what_nodes_say_of_themselves_is_asked_for_in_manifests_as_well() {
+    let scene = scene();
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nspec: {{containers: [{{name: a, image: \"{}/team/app:v1\"}}]}}\n",
+        scene.0.host()
+    );
+    scene.1.write("pod.yaml", pod.as_bytes());
+    let trust = "version = 1\n[stores.a]\ncertificates = [\"alice.crt\"]\n[[scopes]]\n\
+                 repositories = [\"**\"]\nstores = [\"a\"]\n";
+    scene.1.write("trust.toml", trust.as_bytes());
+    let with = |nodes: &str| {
+        let text = format!(
+            "version = 1\ndefault = \"enforce\"\n[images]\ntrust = \"trust.toml\"\n[nodes]\n{nodes}\n"
+        );
+        scene.1.write("admission.toml", text.as_bytes());
+        run(&scene, &["admission", "check", "pod.yaml", "--config", "admission.toml"])
+    };
+    for broken in ["", "directory = \"a\"\nannotation = \"b\"", "annotation = \"b\"", "dir = \"a\""]
+    {
+        assert_eq!(with(broken).code, 2, "{broken}");
+    }
+    let ran = with("directory = \"nodes\"");
+    assert!(ran.code == 13 && ran.stdout.contains("cannot be read"), "{ran}");
+    std::fs::create_dir(scene.1.path("nodes")).unwrap();
+    for (identifier, code) in [("49b5d94dd761adbdc539207d98c9f8c3772cea1d", 0), ("00", 13)] {
+        let description = serde_json::json!({
+            "schema": "osguard.node.describe.v1", "name": "a", "os": "linux", "architecture": "amd64",
+            "kernel": "6.12.1", "profiles": ["containerd-full-v1"],
+            "certificates": [{ "identifier": identifier, "subject": "x", "keyring": ".platform" }],
+        });
+        scene.1.write("nodes/a.json", description.to_string().as_bytes());
+        let ran = with("directory = \"nodes\"");
+        assert_eq!(ran.code, code, "{ran}");
+        assert!(code == 0 || ran.stdout.contains("node a refuses layer"), "{ran}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_or_looked_up_is_not_let_in() {
     let scene = scene();
     let host = scene.0.host();

@@ -24,6 +24,28 @@ fn nothing_is_mounted_on_a_new_node() {
     assert!(!environment.files().keys().any(|path| path.ends_with("state")));
 }
 
+/// What a node has in its keyrings is seen in a virtual machine; here it may be nothing, or not to be seen.
+#[test]
+fn a_node_is_described_or_the_reason_is_said() {
+    let environment = Environment::new();
+    let describe = ["node", "describe", "--name", "worker-1", "--output", "json", "--profile"];
+    let ran = environment.run([&describe[..], &["containerd-full-v1"]].concat());
+    match ran.code {
+        0 => {
+            let described = ran.json();
+            assert_eq!(described["schema"], "osguard.node.describe.v1");
+            assert_eq!(described["name"], "worker-1");
+            assert_eq!(described["profiles"], serde_json::json!(["containerd-full-v1"]));
+        }
+        _ => assert!(ran.code == 1 && ran.stderr.contains("Hint: Root of the host"), "{ran}"),
+    }
+    let unknown = environment.run([&describe[..], &["mine"]].concat());
+    assert!(unknown.code == 2 && unknown.stderr.contains("there is no profile"), "{unknown}");
+    environment.write("node.toml", b"version = 1\nprofile = \"none\"\n");
+    let ran = environment.run(["node", "describe", "--config", "node.toml"]);
+    assert!(ran.code == 2 && ran.stderr.contains("node.toml"), "{ran}");
+}
+
 /// What is affected is seen in a virtual machine; here nothing is on a volume of dm-verity.
 #[test]
 fn nothing_here_runs_from_a_layer_that_is_denied() {

@@ -127,6 +127,14 @@ impl Certificate {
         self.subject_key_identifier.as_ref().map(|identifier| hex::encode(&identifier.0))
     }
 
+    /// Returns what the kernel calls the certificate besides its subject: the subject key identifier, or the serial number
+    /// where there is none, in hexadecimal.
+    ///
+    /// Source: `crypto/asymmetric_keys/x509_public_key.c`, `x509_key_preparse`.
+    pub fn kernel_identifier(&self) -> String {
+        self.subject_key_identifier().unwrap_or_else(|| self.serial())
+    }
+
     /// Returns the subject key identifier that RFC 5280 derives from the key, in hexadecimal, whatever
     /// the certificate says: certificates of one key have one.
     ///

@@ -4,6 +4,7 @@
 //! those in all but `.dm-verity` for policies as well.
 
 use libverity::certificate::Certificate;
+use osguard_policy::kernel_config::KernelConfig;
 
 use super::firmware_keys::trusted_and_revoked;
 use super::{Check, Finding, Machine, Unchecked};
@@ -47,8 +48,9 @@ fn run(machine: &Machine) -> Result<Vec<Finding>, Unchecked> {
     }
     let (local, kept) = local_keys(machine);
     findings.extend(kept);
-    let expected: Option<Vec<String>> =
-        machine.expected().map(|certificates| certificates.iter().map(identifier).collect());
+    let expected: Option<Vec<String>> = machine
+        .expected()
+        .map(|certificates| certificates.iter().map(Certificate::kernel_identifier).collect());
     let judged = trusted
         .iter()
         .filter_map(|(keyring, key)| judge(keyring, key, &local, expected.as_deref()));
@@ -115,7 +117,7 @@ fn local_keys(machine: &Machine) -> (Vec<String>, Vec<Finding>) {
         }
         let read = std::fs::read(machine.path(certificate)).ok();
         match read.and_then(|bytes| Certificate::from_file_contents(&bytes).ok()) {
-            Some(certificate) => identifiers.push(identifier(&certificate)),
+            Some(certificate) => identifiers.push(certificate.kernel_identifier()),
             None => findings.push(Finding::warning(
                 format!("a private key for kernel modules lies on this machine: {private_key}"),
                 "if its certificate is enrolled (`mokutil --list-enrolled`), root can sign any layer and policy",
@@ -125,19 +127,35 @@ fn local_keys(machine: &Machine) -> (Vec<String>, Vec<Finding>) {
     (identifiers, findings)
 }
 
-/// Returns what the kernel calls a certificate, besides its subject (`crypto/asymmetric_keys/x509_public_key.c`,
-/// `x509_key_preparse`).
-fn identifier(certificate: &Certificate) -> String {
-    certificate.subject_key_identifier().unwrap_or_else(|| certificate.serial())
-}
-
 /// Finds a keyring by its description, `.platform: 5`.
-fn find_keyring<'a>(keys: &'a [ListedKey], name: &str) -> Option<&'a ListedKey> {
+pub(crate) fn find_keyring<'a>(keys: &'a [ListedKey], name: &str) -> Option<&'a ListedKey> {
     keys.iter()
         .find(|key| key.key_type == "keyring" && key.description.split(": ").next() == Some(name))
 }
 
-const DM_VERITY: &str = ".dm-verity";
+/// Returns the keyrings that count for volumes on a kernel that was built so; none where it verifies no signatures. Of
+/// `.dm-verity` that holds once it is sealed.
+///
+/// Source: `drivers/md/dm-verity-verify-sig.c`, `verity_verify_root_hash`.
+pub(crate) fn volume_keyrings(config: &KernelConfig) -> Vec<&'static str> {
+    let option =
+        |suffix: &str| config.is_set(&format!("CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG{suffix}"));
+    let [builtin, secondary, machine, platform, own] = KEYRINGS;
+    if !option("") {
+        return Vec::new();
+    }
+    let mut counting = vec![builtin];
+    if option("_SECONDARY_KEYRING") {
+        counting.extend([secondary, machine]);
+    }
+    if option("_PLATFORM_KEYRING") {
+        counting.push(platform);
+    }
+    counting.push(own);
+    counting
+}
+
+pub(crate) const DM_VERITY: &str = ".dm-verity";
 
 /// The keyrings that count for volumes; all but the last count for policies (`drivers/md/dm-verity-verify-sig.c`,
 /// `security/ipe/policy.c`).
@@ -197,6 +215,20 @@ mod tests {
         assert_eq!(judge(".platform", &other, &local, None), None);
         let unexpected = judge(".platform", &other, &local, Some(&[])).unwrap();
         assert_eq!(unexpected.severity, Severity::Warning);
+    }
+
+    #[test]
+    fn the_kernels_options_say_which_keyrings_count() {
+        let counting = |options: &str| {
+            volume_keyrings(&KernelConfig::read(options.as_bytes()).unwrap()).join(" ")
+        };
+        let sig = "CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG";
+        assert_eq!(counting("CONFIG_NET=y\n"), "");
+        assert_eq!(counting(&format!("{sig}=y\n")), ".builtin_trusted_keys .dm-verity");
+        assert_eq!(
+            counting(&format!("{sig}=y\n{sig}_SECONDARY_KEYRING=y\n{sig}_PLATFORM_KEYRING=y\n")),
+            KEYRINGS.join(" ")
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Machine {
 
     /// Looks at the files below `root`.
     #[cfg(test)]
-    pub(super) fn at(root: &Path) -> Self {
+    pub(crate) fn at(root: &Path) -> Self {
         let state = StateDirectory::new(root.join("run/osguard"));
         Self { root: root.to_owned(), state, expected: None }
     }

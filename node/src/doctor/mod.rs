@@ -26,6 +26,7 @@ mod verity_tables;
 use std::fmt;
 
 pub(crate) use containerd::addresses as containerd_addresses;
+pub(crate) use keyrings::{DM_VERITY, find_keyring, volume_keyrings};
 pub use machine::Machine;
 pub(crate) use policy::judge as judge_policy;
 

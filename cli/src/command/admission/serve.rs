@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Keep root hashes here that had to be computed
     #[arg(long, value_name = "DIR")]
     root_hash_cache: Option<PathBuf>,
+    /// Keep verdicts on images that pass here, for the next start
+    #[arg(long, value_name = "DIR")]
+    verdict_cache: Option<PathBuf>,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -70,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
         patience: Duration::from_secs(arguments.timeout.into()),
         drain: Duration::from_secs(arguments.drain.into()),
         root_hash_cache: root_hash_cache.transpose()?,
+        verdict_store: arguments.verdict_cache.clone(),
     })?;
     arguments.log.start(output)?;
     server.run_until_signalled()?;
@@ -95,6 +99,7 @@ impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         match error {
             ServerError::Configuration(error) => error.into(),
+            ServerError::Store { .. } => Self::from_error(ExitStatus::Usage, error),
             ServerError::Certificate(error) => Self::from_error(ExitStatus::Usage, error),
             error => Self::from_error(ExitStatus::Failure, error),
         }

@@ -2,6 +2,7 @@
 
 mod affected;
 mod canary;
+mod describe;
 mod doctor;
 mod failure;
 mod generations_report;
@@ -25,6 +26,7 @@ use crate::output::Output;
 pub(crate) enum Command {
     Affected(affected::Arguments),
     Canary(canary::Arguments),
+    Describe(describe::Arguments),
     Doctor(doctor::Arguments),
     List(list::Arguments),
     Mount(Box<mount::Arguments>),
@@ -40,6 +42,7 @@ impl Command {
         match self {
             Self::Affected(arguments) => affected::run(arguments, output),
             Self::Canary(arguments) => canary::run(arguments, output),
+            Self::Describe(arguments) => describe::run(arguments, output),
             Self::Doctor(arguments) => doctor::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Mount(arguments) => mount::run(arguments, output),

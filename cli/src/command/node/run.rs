@@ -1,6 +1,6 @@
 //! `osguard node run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use osguard_node::containerd::config::{Config, ConfigError};
 use osguard_node::containerd::daemon::{self, DaemonError};
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, Failure> {
-    let mut config = arguments.config()?;
+    let mut config = daemon_config(arguments.config.as_deref())?;
     config.socket = arguments.socket.clone().unwrap_or(config.socket);
     config.root = arguments.root.clone().unwrap_or(config.root);
     if arguments.check {
@@ -47,15 +47,14 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<ExitStatus, 
     Ok(ExitStatus::Done)
 }
 
-impl Arguments {
-    fn config(&self) -> Result<Config, Failure> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None if PathBuf::from(DEFAULT_CONFIG).exists() => DEFAULT_CONFIG.into(),
-            None => return Ok(Config::default()),
-        };
-        Ok(Config::read(&path)?)
-    }
+/// Reads the daemon's configuration, that in its place if there is one and no other is named.
+pub(super) fn daemon_config(named: Option<&Path>) -> Result<Config, Failure> {
+    let path = match named {
+        Some(path) => path,
+        None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
+        None => return Ok(Config::default()),
+    };
+    Ok(Config::read(path)?)
 }
 
 impl From<ConfigError> for Failure {

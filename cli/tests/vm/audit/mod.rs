@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use libverity::certificate::Certificate;
 use osguard_policy::audit::reader::{Next, Reader};
 use osguard_policy::audit::record::{Content, Hook};
+use osguard_policy::node_description::NodeDescription;
 use osguard_testkit::command::find;
 use osguard_testkit::image::{Compression, LayerSource, LayoutMaker, TarHeader, TarMaker};
 use osguard_testkit::vm::{Kernel, Outcome};
@@ -36,6 +38,7 @@ fn tells_why_it_denies(kernel: Kernel, name: &str) {
     what_is_known_is_said(&outcome, &host.root_hashes("revoked")[0]);
     advice_is_narrow(&outcome);
     the_doctor_finds_what_undermines_it(&outcome, kernel);
+    the_node_describes_itself(&outcome, &host, kernel);
     failed(&outcome, "no-such", 3, "the kernel's log has no such denial");
     failed(&outcome, "nobody", 1, "the audit socket may be read with CAP_AUDIT_READ only");
 }
@@ -257,6 +260,24 @@ fn the_doctor_finds_what_undermines_it(outcome: &Outcome, kernel: Kernel) {
     for (step, checks) in expected {
         assert_eq!(critical(outcome, step), checks, "{step}");
         assert_eq!(outcome.step(step).exit_code, if checks.is_empty() { 0 } else { 13 }, "{step}");
+    }
+}
+
+/// What admission is told of this node is what its kernel trusts.
+fn the_node_describes_itself(outcome: &Outcome, host: &Host, kernel: Kernel) {
+    succeeded(outcome, "describe");
+    let described =
+        NodeDescription::parse(&outcome.step("describe").stdout).expect("a description");
+    assert_eq!((described.name.as_str(), described.architecture.as_str()), ("worker-1", "amd64"));
+    let version = described.kernel_version().expect("a version");
+    assert!(if kernel == Kernel::V7_2 { version >= (7, 2) } else { version == (6, 12) });
+    for (file, is_trusted) in
+        [("trusted.crt", true), ("authority.crt", true), ("foreign.crt", false)]
+    {
+        let contents = std::fs::read(host.path(file)).expect("a certificate");
+        let certificate = Certificate::from_file_contents(&contents).expect("a certificate");
+        let is_there = described.identifiers().contains(&certificate.kernel_identifier());
+        assert_eq!(is_there, is_trusted, "{file}: {described:#?}");
     }
 }
 

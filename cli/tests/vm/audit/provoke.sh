@@ -119,6 +119,7 @@ cp /images/trusted.crt /var/lib/dkms/mok.pub
 step doctor-local doctor
 rm -r /var/lib/dkms
 step doctor-expecting osguard node doctor --trust /images/trusted.crt
+step describe osguard node describe --name worker-1 --output json
 weak=$(dmsetup table "osguard-$REVOKED" | sed 's/ 2 root_hash_sig_key_desc.*/ 1 ignore_corruption/')
 step weaken dmsetup create weak --readonly --table "$weak"
 step doctor-weak doctor
