@@ -5,6 +5,7 @@
 mod client;
 mod faults;
 mod hostile;
+mod hostile_images;
 mod nodes;
 mod operation;
 mod restart;
