@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
+mod api_servers;
 mod client;
 mod faults;
 mod hostile;
