@@ -29,7 +29,7 @@ use crate::image::push_image;
     dead_code,
     reason = "the client of the tests has more than is needed"
 )]
-mod client;
+pub(crate) mod client;
 
 use client::Client;
 
@@ -49,7 +49,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     fs::write(directory.join("trust.toml"), trust)?;
     let configuration = "version = 1\ndefault = \"enforce\"\n[images]\ntrust = \"trust.toml\"\n";
     fs::write(directory.join("admission.toml"), configuration)?;
-    let digests = images(bench, &registry, &signer)?;
+    let digests = images(bench, &registry, &signer, IMAGES)?;
 
     println!("\n### `osguard admission serve`\n\n| | |\n|---|---|");
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -107,16 +107,17 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Pushes images that share no layer, and signs them; returns their digests.
-fn images(
+/// Pushes so many images that share no layer, and signs them; returns their digests.
+pub(crate) fn images(
     bench: &Bench,
     registry: &Registry,
     signer: &Signer,
+    count: usize,
 ) -> Result<Vec<Digest>, Box<dyn Error>> {
     let reference: Reference = format!("{}/bench/app:v0", registry.host()).parse()?;
     let repository = place::open(&reference, &Network::default())?;
     let mut digests = Vec::new();
-    for image in 0..IMAGES {
+    for image in 0..count {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
         for layer in 0..LAYERS {
             let text = format!("layer {layer} of image {image}");
@@ -218,16 +219,16 @@ fn script_of(review: &str, delay: u32) -> String {
     )
 }
 
-fn word_behind<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+pub(crate) fn word_behind<'a>(text: &'a str, start: &str) -> Option<&'a str> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix(start))?;
     line.split_whitespace().next()
 }
 
-struct Webhook(Child);
+pub(crate) struct Webhook(pub(crate) Child);
 
 impl Webhook {
     /// Returns how much memory it has, and how much it had at most.
-    fn memory_mib(&self) -> Result<(f64, f64), Box<dyn Error>> {
+    pub(crate) fn memory_mib(&self) -> Result<(f64, f64), Box<dyn Error>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let value = |name: &str| -> Result<f64, Box<dyn Error>> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -5,6 +5,7 @@
 //! `docs/benchmarks.md` has them.
 
 mod admission;
+mod admission_load;
 mod audit;
 mod hook;
 mod image;
@@ -37,8 +38,11 @@ struct Bench {
 /// Is a part of the benchmark: its name, and what measures it.
 type Part = (&'static str, fn(&Bench) -> Result<(), Box<dyn Error>>);
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 19] = [
     ("admission", admission::measure),
+    ("admission-load", admission_load::measure_load),
+    ("admission-trouble", admission_load::measure_trouble),
+    ("admission-crowd", admission_load::measure_crowd),
     ("audit", audit::measure),
     ("lanes", |_| {
         lanes::measure();
