@@ -14,7 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!text.contains('\0'));
         // What is no UTF-8 is replaced.
         if !text.contains('\u{fffd}') {
-            let is_in = text.is_empty() || bytes.windows(text.len()).any(|found| found == text.as_bytes());
+            let is_in =
+                text.is_empty() || bytes.windows(text.len()).any(|found| found == text.as_bytes());
             assert!(is_in, "{text:?}");
         }
     }
