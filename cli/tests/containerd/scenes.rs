@@ -247,6 +247,14 @@ impl Scenes<'_> {
         ]);
         self.refused("cri-unsigned", "signatures are required for");
         self.says("cri-exec", "of hello");
+        self.succeeded(&["cri-affected"]);
+        let affected: Value = serde_json::from_str(&self.text("cri-affected")).expect("JSON");
+        let mut processes = affected["processes"].as_array().expect("processes").iter();
+        let main = processes.find(|process| process["container"] == "main").expect("the container");
+        assert_eq!(main["pod"], "default/pod", "{main:#}");
+        let image = main["image"].as_str().expect("an image");
+        assert!(image.starts_with("127.0.0.1/app"), "{main:#}");
+        assert_eq!(main["name"], "sleep", "{main:#}");
         self.says("cri-log", "stdout F prepared");
         assert_eq!(self.outcome.step(&self.name("cri-dropped")).exit_code, 126);
         self.succeeded(&["cri-remove"]);

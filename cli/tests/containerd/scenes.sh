@@ -125,6 +125,11 @@ s exec-dropped ctr tasks exec --exec-id e0 second /bin/sh -c 'cp /bin/busybox /t
 s explain-pod osguard audit explain kernel-log --path /tmp/new --output json
 s explain-exec osguard audit explain kernel-log --path /tmp/other --output json
 s suggest osguard audit suggest kernel-log --output json
+# Were the layer that all of this runs from taken back, these are who would not start a program again.
+root_hash=$(osguard node list --image $registry/app --output json | grep -m 1 root_hash | cut -d'"' -f4)
+printf 'policy_name=next policy_version=1.0.0\nDEFAULT action=ALLOW\n' > /run/next.policy
+printf 'op=EXECUTE dmverity_roothash=sha256:%s action=DENY\n' "$root_hash" >> /run/next.policy
+s cri-affected osguard node affected --policy /run/next.policy --output json
 s cri-log cat /var/log/pods/pod/init.log
 
 # The daemon is killed: containers run on and can be entered, and afterwards everything goes on.

@@ -3,6 +3,7 @@
 
 mod audit;
 mod boot;
+mod debian_packages;
 mod host;
 mod patching;
 mod refusal;

@@ -11,7 +11,7 @@ use osguard_testkit::{Result, or_skip};
 use serde_json::Value;
 
 use crate::host::Host;
-use crate::succeeded;
+use crate::{debian_packages, succeeded};
 
 #[test]
 fn vm_6_12_takes_a_patch_back() {
@@ -23,8 +23,17 @@ fn vm_7_2_takes_a_patch_back() {
     takes_a_patch_back(Kernel::V7_2);
 }
 
+/// Is what a machine has told, with what it was to be.
+struct Ran {
+    /// The root hashes that were taken back.
+    revoked: Vec<RootHash>,
+    /// What dpkg lists in the tree that was to come out of a patch.
+    packages: String,
+    outcome: Outcome,
+}
+
 fn takes_a_patch_back(kernel: Kernel) {
-    let Some((revoked, outcome)) = or_skip(run(kernel)) else { return };
+    let Some(Ran { revoked, packages, outcome }) = or_skip(run(kernel)) else { return };
     assert_eq!(outcome.exit_code, 0, "{}", outcome.console);
     for step in ["mount-old", "mount-new", "deploy", "deploy-next", "still-running"] {
         succeeded(&outcome, step);
@@ -48,6 +57,8 @@ fn takes_a_patch_back(kernel: Kernel) {
     }
     prints("run-new-after", "fixed");
     prints("run-others", "others");
+    succeeded(&outcome, "mount-debian");
+    prints("packages", packages.trim());
     for step in ["affected", "affected-after"] {
         what_runs_on_the_layer_is_told(&outcome, step, &revoked);
     }
@@ -89,8 +100,9 @@ fn what_runs_on_the_layer_is_told(outcome: &Outcome, step: &str, revoked: &[Root
     assert_eq!(mount["root_hashes"].as_array().expect("root hashes").len(), 1, "{step}");
 }
 
-/// Makes the image `v1`, its patch `v2`, and `v3`, which has a better patch in the place of that one.
-fn run(kernel: Kernel) -> Result<(Vec<RootHash>, Outcome)> {
+/// Makes the image `v1`, its patch `v2`, and `v3`, which has a better patch in the place of that one; and `debian` with the
+/// patch `debian2`, in which dpkg has put a newer package.
+fn run(kernel: Kernel) -> Result<Ran> {
     let host = Host::new()?;
     let busybox = fs::read(find("busybox")?).expect("the program");
     let program = |name: &str| TarHeader { mode: 0o755, ..TarHeader::file(name) };
@@ -102,8 +114,12 @@ fn run(kernel: Kernel) -> Result<(Vec<RootHash>, Outcome)> {
         .entry(program("bin/app"), b"#!/bin/sh\necho first\n")
         .finish();
     let base = LayerSource::new(base, Compression::Gzip)?;
-    LayoutMaker::new(host.path("images"))?.image("v1", &[base])?;
-    host.osguard(&["sign", "oci:images:v1", "--key", "trusted.key"]);
+    let mut layout = LayoutMaker::new(host.path("images"))?;
+    layout.image("v1", &[base])?;
+    layout.image("debian", &[debian_packages::unpacked(&host)?])?;
+    for image in ["oci:images:v1", "oci:images:debian"] {
+        host.osguard(&["sign", image, "--key", "trusted.key"]);
+    }
     let write = |path: &str, contents: &[u8]| {
         let path = host.path(path);
         fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
@@ -113,7 +129,11 @@ fn run(kernel: Kernel) -> Result<(Vec<RootHash>, Outcome)> {
     write("fix1/bin/app", b"#!/bin/sh\necho vulnerable\n");
     write("fix1/bin/busybox-old", &busybox);
     write("fix2/bin/app", b"#!/bin/sh\necho fixed\n");
-    for (from, fix, to) in [("oci:images:v1", "fix1", "v2"), ("oci:images:v2", "fix2", "v3")] {
+    for (from, fix, to) in [
+        ("oci:images:v1", "fix1", "v2"),
+        ("oci:images:v2", "fix2", "v3"),
+        ("oci:images:debian", "debian-fix", "debian2"),
+    ] {
         let patch = ["patch", from, "--add", fix, "--tag", to, "--owner", "0:0"];
         let signing = ["--trust", "trusted.crt", "--sign", "--key", "trusted.key"];
         host.osguard(&[&patch[..], &signing].concat());
@@ -126,8 +146,15 @@ fn run(kernel: Kernel) -> Result<(Vec<RootHash>, Outcome)> {
     let revoked = revoked.map(|hash| hash.as_str().expect("text").parse().expect("a root hash"));
     let revoked = revoked.collect();
     host.osguard(&["policy", "sign", "policies/next.pol", "--key", "trusted.key"]);
-    let machine = host.machine(kernel)?.file("/policies/next.p7b", host.path("policies/next.p7b"));
-    Ok((revoked, machine.script(SCRIPT).run()?))
+    let machine = host
+        .machine(kernel)?
+        .file("/policies/next.p7b", host.path("policies/next.p7b"))
+        .program(find("dpkg-query")?);
+    let packages = ["debian", "debian-fix"].map(|tree| debian_packages::listed(&host.path(tree)));
+    let [before, after] = packages;
+    let (before, after) = (before?, after?);
+    assert_ne!(before, after, "the newer package has another version");
+    Ok(Ran { revoked, packages: after, outcome: machine.script(SCRIPT).run()? })
 }
 
 const SCRIPT: &str = r#"
@@ -158,5 +185,9 @@ step run-others chroot /old /bin/busybox echo others
 step still-running kill -0 $old
 step affected-after osguard node affected --output json
 kill -9 $old
+mkdir -p /debian
+step mount-debian osguard node mount oci:/images:debian2 /debian
+export COLUMNS=200 LC_ALL=C
+step packages dpkg-query --admindir=/debian/var/lib/dpkg -l
 exit 0
 "#;
