@@ -170,7 +170,7 @@ fn names_that_mislead_are_no_names() {
         format!("{good}\0"),
         format!("{host}/team/app\u{2215}evil:v1"),
         format!("{host}\u{ff0f}team/app:v1"),
-        format!("ex\u{e4}mple.org/team/app:v1"),
+        "ex\u{e4}mple.org/team/app:v1".to_owned(),
         format!("{host}/team/../other/app:v1"),
         format!("{host}/team//app:v1"),
         format!("{host}/team/app@sha256:{}", digest.to_uppercase()),
