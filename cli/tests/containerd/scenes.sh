@@ -87,16 +87,8 @@ s refused-snapshots ctr snapshots --snapshotter osguard ls
 # A program that a container makes does not run, nor one that it changes.
 s dropped run app c8 /bin/sh -c 'cp /bin/busybox /tmp/new; /tmp/new true; echo $?; chmod 700 /bin/busybox; /bin/cat /hello; echo $?'
 
-# In a user namespace, the layers are mounted with mapped owners, where containerd can do that; the rules are the same.
-in_user_namespace() {
-    id=$1
-    shift
-    ctr run --rm --remap-labels --uidmap 0:65536:65536 --gidmap 0:65536:65536 $registry/app:v1 "$id" "$@"
-}
-[ $version = 1.7 ] || {
-    s user-namespace in_user_namespace u1 /bin/sh -c 'cat /proc/self/uid_map /hello; ls -ln /bin/busybox'
-    s user-namespace-dropped in_user_namespace u2 /bin/sh -c 'cp /bin/busybox /tmp/new; ls -ln /tmp/new; /tmp/new true; echo $?'
-}
+# For a user namespace containerd would copy the image into what a container writes, with other owners: nobody has signed that.
+s user-namespace ctr run --rm --uidmap 0:65536:65536 --gidmap 0:65536:65536 $registry/app:v1 u1 /bin/cat /hello
 
 # The clock jumps, years ahead and back again.
 now=$(date +%s)
@@ -152,8 +144,8 @@ s containerd-exec ctr tasks exec --exec-id e3 second /bin/cat /hello
 s containerd-run run app c11
 s cri-remove osguard-cri rm-pod "$pod"
 
-# The daemon's disk is full: there is room for the records, and none for the layer.
-free_kib=$(df -k /var/lib/osguard | awk 'END { print $4 }')
+# The daemon's disk is full: there is room for the records, and none for the layer. Root may take what is kept back for it.
+free_kib=$(df -k /var/lib/osguard | awk 'END { print $2 - $3 }')
 fallocate -l $(((free_kib - 160) * 1024)) /var/lib/osguard/full
 s full-pull pull large
 s full-left find /var/lib/osguard -name '*.partial'
@@ -207,4 +199,4 @@ s end-left await 60 nothing_left
 s end-left-what left
 stop_containerd --forget
 stop_node TERM
-rm -rf /var/lib/osguard /etc/osguard/*
+rm -rf /var/lib/osguard/* /etc/osguard/*

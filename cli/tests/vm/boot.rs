@@ -49,7 +49,7 @@ fn vm_7_2_starts_into_enforcement() {
 /// The units are those of `deploy/`; containerd is a stand-in that fails where the socket is not there yet.
 fn the_daemon_is_up_before_containerd(outcome: &Outcome) {
     succeeded(outcome, "start-containerd");
-    says(outcome, "units", "active\nactive\n");
+    says(outcome, "units", "active\nactive");
     succeeded(outcome, "restart-node");
     // What it mounts has to be seen by everybody.
     succeeded(outcome, "mount-namespaces");

@@ -24,8 +24,7 @@ pub struct Config {
     /// Where layers, the writable parts of containers and the records of both are kept, over restarts of the machine.
     pub root: PathBuf,
     /// Where layers are mounted. The path is repeated for each layer of a container in the options of a mount, which
-    /// may have 4096 bytes: it should be short. For user namespaces containerd clones the directory that layers and the
-    /// writable part have in common, and refuses `/` (2.1.9, `failed to determine common parent`).
+    /// may have 4096 bytes: it should be short.
     pub mounts: PathBuf,
     /// containerd's own socket, from which blobs are read.
     pub containerd: PathBuf,
