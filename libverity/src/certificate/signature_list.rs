@@ -25,7 +25,7 @@ use super::Certificate;
 #[non_exhaustive]
 pub enum SignatureListEntry {
     /// A certificate (`EFI_CERT_X509_GUID`). Those that the kernel cannot read are left out.
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// The SHA-256 of the signed part of a certificate (`EFI_CERT_X509_SHA256_GUID`): the data as they
     /// are, with the 16 bytes for the time of the revocation that UEFI wants behind the digest.
     CertificateDigest(Vec<u8>),
@@ -114,7 +114,9 @@ fn read_lists(bytes: &[u8]) -> Result<Vec<SignatureListEntry>, SignatureListErro
 
 fn entry(kind: [u8; 16], data: &[u8]) -> Option<SignatureListEntry> {
     match kind {
-        X509 => Certificate::from_der(data).ok().map(SignatureListEntry::Certificate),
+        X509 => Certificate::from_der(data)
+            .ok()
+            .map(|certificate| SignatureListEntry::Certificate(Box::new(certificate))),
         X509_SHA256 => Some(SignatureListEntry::CertificateDigest(data.to_vec())),
         _ => Some(SignatureListEntry::Other),
     }

@@ -82,7 +82,7 @@ impl Blacklist {
             match entry {
                 SignatureListEntry::CertificateDigest(name) => blacklist.names.push(name),
                 SignatureListEntry::Certificate(certificate) if has_revocation_list => {
-                    blacklist.certificates.push(certificate);
+                    blacklist.certificates.push(*certificate);
                 }
                 _ => {}
             }

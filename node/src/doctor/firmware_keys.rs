@@ -18,12 +18,12 @@ pub(super) fn trusted_and_revoked(machine: &Machine) -> Vec<Finding> {
         return Vec::new();
     };
     let certificates = trusted.iter().filter_map(|entry| match entry {
-        SignatureListEntry::Certificate(certificate) => Some(certificate),
+        SignatureListEntry::Certificate(certificate) => Some(&**certificate),
         _ => None,
     });
     let is_revoked = |certificate: &&Certificate| {
         revoked.iter().any(|entry| match entry {
-            SignatureListEntry::Certificate(revoked) => *revoked == **certificate,
+            SignatureListEntry::Certificate(revoked) => **revoked == **certificate,
             SignatureListEntry::CertificateDigest(data) => {
                 data.starts_with(Digest::of(certificate.to_be_signed()).as_bytes())
             }

@@ -225,8 +225,8 @@ fn the_firmwares_list_revokes_whoever_is_in_it() {
     let timed = [Digest::of(leaf.to_be_signed()).as_bytes(), &[0; 16][..]].concat();
     for entry in [
         SignatureListEntry::CertificateDigest(timed),
-        SignatureListEntry::Certificate(leaf),
-        SignatureListEntry::Certificate(authority),
+        SignatureListEntry::Certificate(Box::new(leaf)),
+        SignatureListEntry::Certificate(Box::new(authority)),
     ] {
         let mut configuration = scene.configuration("", "");
         configuration.revocations.entries.extend(Revocation::of_dbx(&entry));
