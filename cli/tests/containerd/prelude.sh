@@ -5,7 +5,7 @@ registry=127.0.0.1
 mkdir -p /etc/containerd/certs.d/$registry
 printf 'server = "http://%s"\n[host."http://%s"]\n' $registry $registry > /etc/containerd/certs.d/$registry/hosts.toml
 
-# The daemon has a disk of its own, which can be filled and can fail alone.
+# The daemon has a disk of its own, which can fail alone.
 mount_disk() {
     mkdir -p /var/lib/osguard
     mount -t ext4 -o errors=remount-ro /dev/vde /var/lib/osguard
