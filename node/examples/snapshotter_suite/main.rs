@@ -70,7 +70,7 @@ async fn run(program: &str, case: &str) {
         "128LayersMount" => content::many_layers(&snapshotter).await,
         _ => panic!("there is no case {case:?}"),
     }
-    snapshotter.stop();
+    snapshotter.stop().await;
 }
 
 const CASES: [&str; 21] = [

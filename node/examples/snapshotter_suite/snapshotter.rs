@@ -56,11 +56,15 @@ impl Snapshotter {
     }
 
     /// Asks the daemon to end, and unmounts what it has left mounted, as a restart of the machine would.
-    pub(crate) fn stop(mut self) {
-        let id = rustix::process::Pid::from_child(&self.process);
+    pub(crate) async fn stop(self) {
+        let Self { channel, mut process, mounts, .. } = self;
+        let id = rustix::process::Pid::from_child(&process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        assert!(self.process.wait().unwrap().success());
-        for entry in std::fs::read_dir(&self.mounts).unwrap() {
+        // The daemon waits for its clients to leave, and this thread is the one that closes the connection.
+        drop(channel);
+        let ended = tokio::task::spawn_blocking(move || process.wait()).await.unwrap();
+        assert!(ended.unwrap().success());
+        for entry in std::fs::read_dir(&mounts).unwrap() {
             let path = entry.unwrap().path();
             // What the daemon was about to remove may be unmounted already.
             let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty());
