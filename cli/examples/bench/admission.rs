@@ -43,12 +43,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     fs::create_dir(&directory)?;
     let registry = Registry::start()?;
     let signer = Signer::generate("bench")?;
-    fs::copy(signer.certificate_path(), directory.join("release.crt"))?;
-    let trust = "version = 1\n[stores.a]\ncertificates = [\"release.crt\"]\n\
-                 [[scopes]]\nrepositories = [\"**\"]\nstores = [\"a\"]\n";
-    fs::write(directory.join("trust.toml"), trust)?;
-    let configuration = "version = 1\ndefault = \"enforce\"\n[images]\ntrust = \"trust.toml\"\n";
-    fs::write(directory.join("admission.toml"), configuration)?;
+    configure(&directory, &signer, "")?;
     let digests = images(bench, &registry, &signer, IMAGES)?;
 
     println!("\n### `osguard admission serve`\n\n| | |\n|---|---|");
@@ -104,6 +99,21 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     remember(&registry, &digests[0], &mut client)?;
     let (now, peak) = webhook.memory_mib()?;
     println!("| memory with {DIGESTS} digests | {now:.0} MiB, {peak:.0} MiB at most |");
+    Ok(())
+}
+
+/// Writes the configuration of a webhook that trusts `signer` for all images, with `more` at its end.
+pub(crate) fn configure(
+    directory: &Path,
+    signer: &Signer,
+    more: &str,
+) -> Result<(), Box<dyn Error>> {
+    fs::copy(signer.certificate_path(), directory.join("release.crt"))?;
+    let trust = "version = 1\n[stores.a]\ncertificates = [\"release.crt\"]\n\
+                 [[scopes]]\nrepositories = [\"**\"]\nstores = [\"a\"]\n";
+    fs::write(directory.join("trust.toml"), trust)?;
+    let start = "version = 1\ndefault = \"enforce\"\n[images]\ntrust = \"trust.toml\"\n";
+    fs::write(directory.join("admission.toml"), format!("{start}{more}"))?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::Bench;
 use crate::admission::client::Client;
-use crate::admission::{Webhook, images, word_behind};
+use crate::admission::{Webhook, configure, images, word_behind};
 
 const IMAGES: usize = 100;
 const CONNECTIONS: usize = 10_000;
@@ -144,12 +144,7 @@ impl Scene {
         fs::create_dir(&directory)?;
         let registry = Registry::start()?;
         let signer = Signer::generate("bench")?;
-        fs::copy(signer.certificate_path(), directory.join("release.crt"))?;
-        let trust = "version = 1\n[stores.a]\ncertificates = [\"release.crt\"]\n\
-                     [[scopes]]\nrepositories = [\"**\"]\nstores = [\"a\"]\n";
-        fs::write(directory.join("trust.toml"), trust)?;
-        let configuration = "version = 1\ndefault = \"enforce\"\n[images]\ntrust = \"trust.toml\"\n[cache]\nbad-seconds = 1\n";
-        fs::write(directory.join("admission.toml"), configuration)?;
+        configure(&directory, &signer, "[cache]\nbad-seconds = 1\n")?;
         let digests = images(bench, &registry, &signer, count)?;
         let manifest = registry.manifest("bench/app", "v0").ok_or("the image is gone")?;
         let mut other = manifest.json();

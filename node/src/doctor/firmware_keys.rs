@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use libverity::certificate::{Certificate, SignatureListEntry, read_signature_lists};
-use libverity::digest::Digest;
+use osguard_policy::trust::{Revocation, RevocationList};
 
 use super::{Finding, Machine};
 
@@ -21,15 +21,9 @@ pub(super) fn trusted_and_revoked(machine: &Machine) -> Vec<Finding> {
         SignatureListEntry::Certificate(certificate) => Some(&**certificate),
         _ => None,
     });
-    let is_revoked = |certificate: &&Certificate| {
-        revoked.iter().any(|entry| match entry {
-            SignatureListEntry::Certificate(revoked) => **revoked == **certificate,
-            SignatureListEntry::CertificateDigest(data) => {
-                data.starts_with(Digest::of(certificate.to_be_signed()).as_bytes())
-            }
-            _ => false,
-        })
-    };
+    let revoked =
+        RevocationList { entries: revoked.iter().filter_map(Revocation::of_dbx).collect() };
+    let is_revoked = |certificate: &&Certificate| revoked.of_certificate(certificate).is_some();
     certificates.filter(is_revoked).map(finding).collect()
 }
 
@@ -59,6 +53,8 @@ const READ_LIMIT_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use libverity::digest::Digest;
+
     use super::*;
 
     #[test]
