@@ -11,7 +11,7 @@ use crate::node::{node, succeeded};
 
 /// 500 processes do not fit into the machine; their file systems do, and a signed program is started from each.
 #[test]
-#[ignore = "takes a quarter of an hour; by hand, with --run-ignored all, before what is mounted or recorded changes"]
+#[ignore = "long; by hand, with --run-ignored all, before what is mounted or recorded changes"]
 fn vm_7_2_holds_500_containers_of_20_images() {
     let Some(outcome) = or_skip(run(Kernel::V7_2, Containerd::V2_1)) else { return };
     let text = |step: &str| outcome.step(step).stdout_text();
