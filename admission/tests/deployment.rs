@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use osguard_admission::configuration::Mode;
 use osguard_admission::policy::Policy;
 use osguard_admission::workload::parse_manifests;
-use osguard_testkit::command::{command, run};
+use osguard_testkit::clients::Clients;
+use osguard_testkit::command::run;
 use osguard_testkit::or_skip;
 use serde_json::Value;
 
@@ -145,7 +146,8 @@ fn rights_are_the_least() {
 /// What `kubectl apply -k` would send.
 #[test]
 fn kubectl_puts_it_together() {
-    let Some(mut kubectl) = or_skip(command("kubectl")) else { return };
+    let clients = Clients::new().unwrap();
+    let Some(mut kubectl) = or_skip(clients.kubectl()) else { return };
     let place = tempfile::tempdir().unwrap();
     copy(&directory(), place.path());
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/keys");

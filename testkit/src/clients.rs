@@ -1,4 +1,4 @@
-//! The clients of registries that people use, at home in an empty directory.
+//! The clients of registries and clusters that people use, at home in an empty directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,6 +67,17 @@ impl Clients {
     /// Returns a command for cosign 2.5: signatures under the tag `sha256-….sig`.
     pub fn cosign(&self) -> Result<Command> {
         self.packaged("cosign", Suite::Trixie)
+    }
+
+    /// Returns a command for docker 26.1, without its daemon.
+    pub fn docker(&self) -> Result<Command> {
+        let tree = Tree::unpacked("tools/docker", Suite::Trixie, Packages::Alone(&["docker-cli"]))?;
+        Ok(self.at_home(&tree.root().join("usr/bin/docker")))
+    }
+
+    /// Returns a command for kubectl 1.32.
+    pub fn kubectl(&self) -> Result<Command> {
+        self.packaged("kubectl", Suite::Trixie)
     }
 
     /// Returns a command for notation 1.3: signatures as referrers.

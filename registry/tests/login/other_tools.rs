@@ -6,6 +6,7 @@ use std::process::Command;
 use base64ct::{Base64, Encoding as _};
 use osguard_registry::credentials::Credential;
 use osguard_registry::tls::Tls;
+use osguard_testkit::clients::Clients;
 use osguard_testkit::command::command;
 use osguard_testkit::or_skip;
 
@@ -105,7 +106,7 @@ fn skopeo_finds_the_same_credentials() {
 
 #[test]
 fn docker_finds_the_same_credentials() {
-    let Some(docker) = or_skip(command("docker")) else { return };
+    let Some(docker) = or_skip(Clients::new().and_then(|clients| clients.docker())) else { return };
     let place = Place::new();
     // An empty file is an error to skopeo.
     for configuration in CONFIGURATIONS.into_iter().chain([""]) {
