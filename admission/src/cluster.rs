@@ -129,7 +129,8 @@ impl Cluster {
             let text = self.read_as(&path, METADATA_ALONE, MAX_NODES_BYTES).await?;
             let list: NodeList =
                 serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-            nodes.extend(list.items.into_iter().map(|item| item.metadata.node(annotation)));
+            let items = list.items.unwrap_or_default();
+            nodes.extend(items.into_iter().map(|item| item.metadata.node(annotation)));
             if nodes.len() > limit {
                 return Err(format!("there are more than {limit} nodes"));
             }
@@ -279,7 +280,9 @@ impl std::fmt::Debug for PullCredentials {
 struct NodeList {
     #[serde(default)]
     metadata: ListMetadata,
-    items: Vec<NodeItem>,
+    /// `null` in a list of metadata alone that has nothing in it, and never missing.
+    #[serde(deserialize_with = "Option::deserialize")]
+    items: Option<Vec<NodeItem>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -150,6 +150,15 @@ fn nodes_are_read_from_the_api_server_page_by_page() {
         assert!(message.contains(said), "{message}");
         assert_eq!(ask(&webhook, &image, &amd64), None);
     }
+    // As an API server answers that has no nodes: an empty list of metadata alone is `null`.
+    cluster.clear_faults();
+    let none = json!({
+        "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": { "resourceVersion": "285" }, "items": null,
+    });
+    let _ = cluster.fault(Fault::new().always().answer(Answer::status(200).json(&none)));
+    let message = ask(&scene.webhook(), &image, &json!({})).unwrap();
+    assert!(message.contains("nothing is known of any node"), "{message}");
     cluster.clear_faults();
     let _ = cluster.fault(Fault::new().always().answer(Answer::status(403)));
     let message = ask(&scene.webhook(), &image, &json!({})).unwrap();
