@@ -143,6 +143,28 @@ fn rights_are_the_least() {
     assert_eq!(texts(&security["capabilities"]["drop"]), ["ALL"]);
 }
 
+/// Pods of the daemon have rights that those of the webhook must not have, and a namespace has one label for both.
+#[test]
+fn daemons_of_nodes_have_a_namespace_of_their_own() {
+    let read = |file: &str| -> Value {
+        let path = directory().join("../kubernetes").join(file);
+        serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let (namespace, base) = (read("namespace.yaml"), read("kustomization.yaml"));
+    assert_eq!(namespace["metadata"]["name"], base["namespace"]);
+    let level = |namespace: &Value| {
+        text(&namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]).to_owned()
+    };
+    assert_eq!(level(&namespace), "privileged");
+    assert_eq!(level(&one("namespace.yaml")), "restricted");
+    assert_ne!(base["namespace"], one("kustomization.yaml")["namespace"]);
+    // Before a daemon runs no replica of the webhook may be there.
+    for configuration in documents("webhook.yaml") {
+        let left_out = &configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"][0];
+        assert!(texts(&left_out["values"]).contains(&text(&base["namespace"]).to_owned()));
+    }
+}
+
 /// What `kubectl apply -k` would send.
 #[test]
 fn kubectl_puts_it_together() {
