@@ -5,12 +5,20 @@ registry=127.0.0.1
 mkdir -p /etc/containerd/certs.d/$registry
 printf 'server = "http://%s"\n[host."http://%s"]\n' $registry $registry > /etc/containerd/certs.d/$registry/hosts.toml
 
-# The daemon has a disk of its own, which can fail alone.
+# No udev makes the node of a device. The daemon has a disk of its own, which can fail alone, and whose blocks can be had or not: `linear` or `error`.
+export DM_DISABLE_UDEV=1
+disk() {
+    table="0 $(blockdev --getsz /dev/vde) $1"
+    [ $1 = error ] || table="$table /dev/vde 0"
+    dmsetup suspend --nolockfs --noflush disk &&
+        dmsetup load disk --table "$table" && dmsetup resume disk
+}
 mount_disk() {
     mkdir -p /var/lib/osguard
-    mount -t ext4 -o errors=remount-ro /dev/vde /var/lib/osguard
+    mount -t ext4 -o errors=remount-ro /dev/mapper/disk /var/lib/osguard
 }
-mount_disk
+dmsetup create disk --table "0 $(blockdev --getsz /dev/vde) linear /dev/vde 0"
+mount_disk || exit
 
 enforce() {
     cat /run/lab/policy > /sys/kernel/security/ipe/new_policy

@@ -49,6 +49,7 @@ fn runs_what_is_signed(kernel: Kernel, containerd: Containerd) {
     scenes.changed_blocks_are_not_read();
     scenes.nothing_is_left();
     scenes.a_failing_disk_is_no_end();
+    scenes.a_disk_without_answers_is_no_end();
     scenes.the_built_in_differ_commits_nothing();
 }
 
@@ -220,20 +221,39 @@ impl Scenes<'_> {
         if self.kernel == Kernel::V7_2 || exec.exit_code == 0 {
             self.says("failed-exec", "of hello");
         }
-        for step in ["failed-run", "failed-image"] {
-            let step = self.outcome.step(&self.name(step));
+        self.nothing_is_promised("failed");
+        self.is_mended("mended");
+    }
+
+    fn a_disk_without_answers_is_no_end(&self) {
+        self.succeeded(&["breaking-pull", "breaking-disk"]);
+        self.nothing_is_promised("broken");
+        self.succeeded(&["replaced-disk"]);
+        self.is_mended("replaced");
+    }
+
+    /// With a disk that fails, containers and pulls are refused with the reason, and the daemon says that it is not ready.
+    fn nothing_is_promised(&self, scene: &str) {
+        for step in ["run", "image"] {
+            let step = self.outcome.step(&self.name(&format!("{scene}-{step}")));
             let said = format!("{}\n{}", step.stdout_text(), step.stderr_text());
             println!("{}: {}", step.exit_code, step.stderr_text());
             let reasons = ["ead-only file system", "nput/output error"];
             let is_told = reasons.iter().any(|reason| said.contains(reason));
             assert!(step.exit_code != 0 && is_told, "{said}");
         }
-        let ready = self.outcome.step(&self.name("failed-ready"));
+        let ready = self.outcome.step(&self.name(&format!("{scene}-ready")));
         assert_ne!(ready.exit_code, 0, "{}", ready.stdout_text());
-        self.succeeded(&["failed-umount", "mended-node", "mended-reconnect"]);
-        self.says("mended-run", "of hello");
-        let left = self.outcome.step(&self.name("mended-left"));
-        assert_eq!(left.exit_code, 0, "{}", self.text("mended-left-what"));
+    }
+
+    /// Once the disk is back, the daemon is, too, and leaves nothing behind.
+    fn is_mended(&self, scene: &str) {
+        for step in ["umount", "node", "reconnect"] {
+            self.succeeded(&[&format!("{scene}-{step}")]);
+        }
+        self.says(&format!("{scene}-run"), "of hello");
+        let left = self.outcome.step(&self.name(&format!("{scene}-left")));
+        assert_eq!(left.exit_code, 0, "{}", self.text(&format!("{scene}-left-what")));
     }
 
     fn pods_run(&self) {

@@ -161,25 +161,41 @@ s left await 60 nothing_left
 s left-what left
 s metrics wget -q -O - http://127.0.0.1:9464/metrics
 
+# Puts the disk back under the daemon, and runs a container from it; what it is of may have gone.
+mend() {
+    stop_node KILL
+    for layer in /var/lib/osguard/l/*; do umount $layer; done
+    s $1-umount await 20 umount /var/lib/osguard
+    mount_disk
+    s $1-node start_node
+    s $1-reconnect reconnect
+    pull app > /dev/null
+    s $1-run run app $1
+    remove_all
+    s $1-left await 60 nothing_left
+    s $1-left-what left
+}
+
 # The disk fails, and the kernel writes to it no more. What runs goes on, and nothing is promised that cannot be kept.
 s failing-pull pull app
 ctr run -d $registry/app:v1 survivor /bin/sleep 1000
-echo 1 > /sys/fs/ext4/vde/trigger_fs_error
+echo 1 | tee /sys/fs/ext4/dm-*/trigger_fs_error
 s failed-exec ctr tasks exec --exec-id e4 survivor /bin/cat /hello
 s failed-run run app c14
 s failed-image pull embedded
 s failed-ready wget -q -O - http://127.0.0.1:9464/readyz
 ctr tasks rm -f survivor
-stop_node KILL
-for layer in /var/lib/osguard/l/*; do umount $layer; done
-s failed-umount await 20 umount /var/lib/osguard
-mount_disk
-s mended-node start_node
-s mended-reconnect reconnect
-s mended-run run app c15
-remove_all
-s mended-left await 60 nothing_left
-s mended-left-what left
+mend mended
+
+# Nothing can be had from the disk any more but what is in memory.
+s breaking-pull pull large
+s breaking-disk disk error
+echo 3 > /proc/sys/vm/drop_caches
+s broken-run run large c15 /bin/cat /data
+s broken-image pull embedded
+s broken-ready wget -q -O - http://127.0.0.1:9464/readyz
+s replaced-disk disk linear
+mend replaced
 
 # The built-in differ is asked alone: it cannot read what osguard has prepared, and nothing is committed.
 stop_containerd --forget

@@ -74,8 +74,8 @@ fn link_unless_there(link: &Path, target: &str) -> Result<()> {
     symlink(target, link).map_err(Error::io(link))
 }
 
-/// Are taken from Debian unstable, with all that they depend on.
-const SID: [&str; 4] = ["containerd", "crun", "libgcc-s1", "runc"];
+/// Are taken from Debian unstable, with all that they depend on; `dmsetup` lets disks fail.
+const SID: [&str; 5] = ["containerd", "crun", "dmsetup", "libgcc-s1", "runc"];
 
 /// Are taken from Debian 13: where they lie there, and here.
 const KEPT: [(&str, &str); 4] = [
