@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,8 @@ use crate::verity::write_data;
 
 const DATA_BYTES: usize = 512 << 20;
 const ROUNDS: usize = 3;
+/// Is where 400 blocks of 4096 bytes are damaged, each byte of them: a burst, as a disk has it.
+const DAMAGED: Range<usize> = 40_960_000..40_960_000 + 400 * 4096;
 const SALT: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
@@ -35,8 +38,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Measures tree and parity together, the tree alone, and what it takes to find out that one corrupt
-/// block can be repaired.
+/// Measures tree and parity together, the tree alone, and repairs.
 fn parity(bench: &Bench, files: &Files, roots: &str) -> Result<(), Box<dyn Error>> {
     let flags =
         [format!("--fec-device={}", files.parity.display()), format!("--fec-roots={roots}")];
@@ -56,26 +58,42 @@ fn parity(bench: &Bench, files: &Files, roots: &str) -> Result<(), Box<dyn Error
     row("parity alone, veritysetup's", less(theirs, alone_theirs), less(ours, alone));
 
     formatted(files, &flags, || Ok(osguard(bench)))?;
+    repairs(bench, files, &flags, roots)
+}
+
+/// Measures what it takes to bring [`DAMAGED`] back: in memory, which is all that veritysetup does, and on disk.
+fn repairs(
+    bench: &Bench,
+    files: &Files,
+    flags: &[&str],
+    roots: &str,
+) -> Result<(), Box<dyn Error>> {
     let data = File::options().read(true).write(true).open(&files.data)?;
-    let mut byte = [0];
-    data.read_exact_at(&mut byte, 77_777_777)?;
-    data.write_all_at(&[byte[0] ^ 1], 77_777_777)?;
+    let mut original = vec![0; DAMAGED.len()];
+    data.read_exact_at(&mut original, DAMAGED.start as u64)?;
+    let damaged: Vec<u8> = original.iter().map(|byte| !byte).collect();
     let root_hash = std::fs::read_to_string(&files.root_hash)?;
-    let verified = |program: Command| -> Result<Cost, Box<dyn Error>> {
-        let mut program = program;
-        program.arg("verify").args([&files.data, &files.tree]).arg(root_hash.trim());
+    let brought_back = |mut program: Command, verb| -> Result<Cost, Box<dyn Error>> {
+        data.write_all_at(&damaged, DAMAGED.start as u64)?;
+        program.arg(verb).args([&files.data, &files.tree]).arg(root_hash.trim());
         run(program.args(flags))
     };
-    let mut costs = [Vec::new(), Vec::new()];
+    let mut costs = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        costs[0].push(verified(osguard(bench))?);
-        costs[1].push(verified(command("veritysetup")?)?);
+        costs[0].push(brought_back(osguard(bench), "verify")?);
+        costs[1].push(brought_back(command("veritysetup")?, "verify")?);
+        costs[2].push(brought_back(osguard(bench), "repair")?);
+        let mut found = vec![0; DAMAGED.len()];
+        data.read_exact_at(&mut found, DAMAGED.start as u64)?;
+        if found != original {
+            return Err("what was damaged is not as it was".into());
+        }
     }
-    data.write_all_at(&byte, 77_777_777)?;
-    let [ours, theirs] = costs.map(median);
-    head(&format!("One corrupt byte in 512 MiB, found and brought back in memory, {roots} roots"));
-    row("`osguard verity verify --fec-device`", ours, ours);
-    row("`veritysetup verify --fec-device`", theirs, ours);
+    let [ours, theirs, repaired] = costs.map(median);
+    head(&format!("400 corrupt blocks in 512 MiB, {roots} roots"));
+    row("found and brought back in memory, `osguard verity verify --fec-device`", ours, ours);
+    row("the same, `veritysetup verify --fec-device`", theirs, ours);
+    row("brought back on disk, `osguard verity repair`", repaired, ours);
     Ok(())
 }
 
