@@ -24,8 +24,8 @@ pub(crate) enum StoreError {
         found: Digest,
     },
     /// The file cannot be read or written.
-    #[error(transparent)]
-    Database(Box<redb::Error>),
+    #[error("the records of layers and snapshots cannot be read or written")]
+    Database(#[source] Box<redb::Error>),
     /// The name is taken.
     #[error("snapshot {name} already exists")]
     Exists {
