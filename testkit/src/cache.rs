@@ -1,9 +1,8 @@
 //! What is costly to make is made once for a checkout and kept in its target directory.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -53,23 +52,6 @@ pub fn lock(name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Waits until one of the `slots` of the lock `name` is free, and holds it until the file is dropped.
-pub fn slot(name: &str, slots: u32) -> Result<File> {
-    loop {
-        for slot in 1..=slots {
-            let path = beside(&target_directory().join(name), &format!("{slot}.lock"));
-            create_directories(path.parent().unwrap_or(&path))?;
-            let file = File::create(&path).map_err(Error::io(&path))?;
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
-            }
-        }
-        std::thread::sleep(BETWEEN_LOOKS);
-    }
-}
-
 /// Returns `path.word`; a dot that is in the name already, as in a version, stays.
 fn beside(path: &Path, word: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
@@ -101,32 +83,9 @@ fn removed(path: &Path, result: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Is short beside the seconds for which a slot is held.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_held_by_as_many_as_there_are() {
-        let name = format!("testkit/slots-{}", std::process::id());
-        let first = slot(&name, 2).unwrap();
-        let second = slot(&name, 2).unwrap();
-        let third = std::thread::spawn({
-            let name = name.clone();
-            move || slot(&name, 2).map(drop)
-        });
-        std::thread::sleep(BETWEEN_LOOKS * 4);
-        assert!(!third.is_finished());
-        drop(first);
-        third.join().unwrap().unwrap();
-        drop(second);
-        for number in 1..=2 {
-            let path = beside(&target_directory().join(&name), &format!("{number}.lock"));
-            fs::remove_file(path).unwrap();
-        }
-    }
 
     #[test]
     fn makes_again_only_from_another_recipe() {

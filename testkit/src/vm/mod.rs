@@ -202,7 +202,7 @@ impl Vm {
         self
     }
 
-    /// Sets the time that the machine has to itself before it is stopped; another may run beside it, and then it takes longer.
+    /// Sets the time after which the machine is stopped.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Self {
         self.time_limit = time_limit;
@@ -222,7 +222,7 @@ impl Vm {
 
     /// Boots the machine, runs the script and returns what happened.
     ///
-    /// Two machines of a checkout run at a time: one leaves a third of a small host idle.
+    /// One machine of a checkout runs at a time: two emulated processors fill a small host.
     ///
     /// # Errors
     ///
@@ -253,10 +253,10 @@ impl Vm {
             qemu.arg("-serial").arg(format!("file:{}", quoted(&at(port))));
         }
 
-        let _slot = cache::slot("vm/machine", AT_ONCE)?;
+        let _lock = cache::lock("vm/machine")?;
         let start = Instant::now();
         let mut console = Follower { path: at("console"), seen_bytes: 0, watch: self.watch };
-        let ended = wait(qemu, self.time_limit * AT_ONCE, &at("errors"), &mut console)?;
+        let ended = wait(qemu, self.time_limit, &at("errors"), &mut console)?;
         let console = read_lossy(&at("console"))? + &read_lossy(&at("errors"))?;
         let report = fs::read(at("report")).map_err(Error::io(&at("report")))?;
         match Outcome::parse(&report) {
@@ -360,9 +360,6 @@ fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
 }
-
-/// A machine keeps 1.3 of its two processors busy.
-const AT_ONCE: u32 = 2;
 
 /// Are the modules that every machine loads, before those they depend on are added.
 ///
