@@ -66,28 +66,27 @@ impl Clients {
 
     /// Returns a command for cosign 2.5: signatures under the tag `sha256-….sig`.
     pub fn cosign(&self) -> Result<Command> {
-        self.packaged("cosign", Suite::Trixie)
+        self.packaged("cosign", "cosign", Suite::Trixie)
     }
 
     /// Returns a command for docker 26.1, without its daemon.
     pub fn docker(&self) -> Result<Command> {
-        let tree = Tree::unpacked("tools/docker", Suite::Trixie, Packages::Alone(&["docker-cli"]))?;
-        Ok(self.at_home(&tree.root().join("usr/bin/docker")))
+        self.packaged("docker", "docker-cli", Suite::Trixie)
     }
 
     /// Returns a command for kubectl 1.32.
     pub fn kubectl(&self) -> Result<Command> {
-        self.packaged("kubectl", Suite::Trixie)
+        self.packaged("kubectl", "kubectl", Suite::Trixie)
     }
 
     /// Returns a command for notation 1.3: signatures as referrers.
     pub fn notation(&self) -> Result<Command> {
-        self.packaged("notation", Suite::Sid)
+        self.packaged("notation", "notation", Suite::Sid)
     }
 
     /// Returns a command for oras 1.2: any artifact, and referrers with the fallback tag.
     pub fn oras(&self) -> Result<Command> {
-        self.packaged("oras", Suite::Trixie)
+        self.packaged("oras", "oras", Suite::Trixie)
     }
 
     /// Returns a command for the machine's skopeo. It trusts an authority only through
@@ -96,10 +95,10 @@ impl Clients {
         Ok(self.at_home(&find("skopeo")?))
     }
 
-    fn packaged(&self, name: &str, suite: Suite) -> Result<Command> {
+    fn packaged(&self, program: &str, package: &str, suite: Suite) -> Result<Command> {
         // Of libraries they need the C library alone, and an old one will do.
-        let tree = Tree::unpacked(&format!("tools/{name}"), suite, Packages::Alone(&[name]))?;
-        Ok(self.at_home(&tree.root().join("usr/bin").join(name)))
+        let tree = Tree::unpacked(&format!("tools/{program}"), suite, Packages::Alone(&[package]))?;
+        Ok(self.at_home(&tree.root().join("usr/bin").join(program)))
     }
 
     fn at_home(&self, program: &Path) -> Command {
